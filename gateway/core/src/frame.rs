@@ -1,0 +1,194 @@
+//! Audio on its way: a [`Frame`] and the [`Payload`] it carries.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+
+use crate::{Format, MediaTime, UtteranceId};
+
+/// A frame's bytes in the form they arrived in. Base64 stays base64 when nobody needs the samples.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// Audio bytes.
+    Raw(Bytes),
+    /// Standard base64 with padding (RFC 4648 §4), checked by whoever made this, so that decoding cannot fail.
+    Base64(Bytes),
+}
+
+/// Text that is not base64 with the standard alphabet and padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("payload is not base64")]
+pub struct BadBase64;
+
+impl Payload {
+    /// Takes `text` as base64 without decoding it: checks alphabet, padding and length only.
+    ///
+    /// # Errors
+    /// [`BadBase64`] when a decoder would refuse it.
+    pub fn base64(text: Bytes) -> Result<Self, BadBase64> {
+        let body = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(&text);
+        let tail_is_canonical = match (text.len() - body.len(), body.last()) {
+            (0, _) => true,
+            // RFC 4648 §3.5: the unused bits of the last character are zero.
+            (1, Some(&last)) => value_of(last).is_some_and(|v| v & 0b11 == 0),
+            (_, Some(&last)) => value_of(last).is_some_and(|v| v & 0b1111 == 0),
+            (_, None) => false,
+        };
+        if !text.len().is_multiple_of(4)
+            || !tail_is_canonical
+            || !body.iter().all(|b| IN_ALPHABET[*b as usize])
+        {
+            return Err(BadBase64);
+        }
+        Ok(Self::Base64(text))
+    }
+
+    /// Length in audio bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Raw(bytes) => bytes.len(),
+            Self::Base64(text) => {
+                let padding = text.iter().rev().take_while(|b| **b == b'=').count();
+                text.len() / 4 * 3 - padding
+            }
+        }
+    }
+
+    /// Whether there is no audio.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The audio bytes: free for `Raw`, decoded for `Base64`.
+    #[must_use]
+    pub fn to_raw(&self) -> Bytes {
+        match self {
+            Self::Raw(bytes) => bytes.clone(),
+            Self::Base64(text) => {
+                let mut raw = vec![0; self.len()];
+                let read = STANDARD
+                    .decode_slice(text, &mut raw)
+                    .expect("a Base64 payload was checked when it was made");
+                debug_assert_eq!(read, raw.len());
+                raw.into()
+            }
+        }
+    }
+
+    /// Appends the base64 text: copied for `Base64`, encoded for `Raw`.
+    pub fn write_base64(&self, out: &mut BytesMut) {
+        match self {
+            Self::Base64(text) => out.extend_from_slice(text),
+            Self::Raw(bytes) => {
+                let start = out.len();
+                out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+                let written = STANDARD
+                    .encode_slice(bytes, &mut out[start..])
+                    .expect("the room was made one line above");
+                debug_assert_eq!(start + written, out.len());
+            }
+        }
+    }
+}
+
+/// The alphabet of RFC 4648 §4, by byte.
+const IN_ALPHABET: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = value_of(byte as u8).is_some();
+        byte += 1;
+    }
+    table
+};
+
+#[expect(clippy::manual_range_patterns, reason = "one arm for each run of the alphabet")]
+const fn value_of(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    }
+}
+
+/// Never prints audio: only its form and size.
+impl std::fmt::Debug for Payload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let form = match self {
+            Self::Raw(_) => "Raw",
+            Self::Base64(_) => "Base64",
+        };
+        write!(f, "{form}({} bytes)", self.len())
+    }
+}
+
+/// Contiguous mono audio of one format, usually 20 ms. Never control.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Codec and rate of the payload.
+    pub format: Format,
+    /// The audio.
+    pub payload: Payload,
+    /// Where it starts on its leg's ingress timeline.
+    pub pts: MediaTime,
+    /// How long it plays.
+    pub duration: MediaTime,
+    /// The interruptible speech it belongs to; `None` for live audio.
+    pub utterance: Option<UtteranceId>,
+}
+
+impl Frame {
+    /// Live audio (no utterance) of a format with fixed sample size; `duration` follows from the payload. For a codec
+    /// with packets, the duration is taken as one frame of 20 ms.
+    #[must_use]
+    pub fn live(format: Format, payload: Payload, pts: MediaTime) -> Self {
+        let duration = format.duration_of(payload.len()).unwrap_or(MediaTime::FRAME);
+        Self { format, payload, pts, duration, utterance: None }
+    }
+
+    /// Like [`Frame::live`], belonging to `utterance`.
+    #[must_use]
+    pub fn speech(format: Format, payload: Payload, pts: MediaTime, utterance: UtteranceId) -> Self {
+        Self { utterance: Some(utterance), ..Self::live(format, payload, pts) }
+    }
+
+    /// Where it ends.
+    #[must_use]
+    pub fn end(&self) -> MediaTime {
+        self.pts + self.duration
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn base64_is_accepted_exactly_when_a_decoder_accepts_it(text in "[A-Za-z0-9+/=\\-\\x00]{0,24}") {
+            let accepted = Payload::base64(Bytes::from(text.clone())).is_ok();
+            prop_assert_eq!(accepted, STANDARD.decode(&text).is_ok());
+        }
+
+        #[test]
+        fn raw_and_base64_say_the_same(audio: Vec<u8>) {
+            let raw = Payload::Raw(audio.clone().into());
+            let mut text = BytesMut::new();
+            raw.write_base64(&mut text);
+            let coded = Payload::base64(text.freeze()).unwrap();
+            prop_assert_eq!(coded.len(), audio.len());
+            prop_assert_eq!(coded.to_raw(), Bytes::from(audio));
+        }
+    }
+
+    #[test]
+    fn audio_is_never_printed() {
+        assert_eq!(format!("{:?}", Payload::Raw(Bytes::from_static(b"secret"))), "Raw(6 bytes)");
+    }
+}

@@ -1,0 +1,16 @@
+//! Endpoint protocols without IO: one file each. See `patchbay_core::Leg` for the contract.
+//!
+//! A new endpoint is one new file and one word in the list below.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod endpoint;
+
+pub use endpoint::{ConfigError, EndpointDef, Media, Transport};
+
+endpoint::endpoints! {}
+
+/// The endpoint of that kind.
+#[must_use]
+pub fn endpoint(kind: &str) -> Option<&'static EndpointDef> {
+    ENDPOINTS.iter().copied().find(|def| def.kind == kind)
+}

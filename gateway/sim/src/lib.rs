@@ -1,0 +1,2 @@
+//! The doubles: scripted peers on the wire without IO, a virtual clock, and faults.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
