@@ -8,6 +8,7 @@ mod format;
 mod frame;
 mod id;
 mod leg;
+mod reframe;
 mod time;
 mod transcoder;
 
@@ -17,5 +18,6 @@ pub use id::{ForeignMark, LegId, MarkId, UtteranceId};
 pub use leg::{
     Caps, Command, Cut, Down, Event, Fault, Leg, LegError, Outbox, Pacing, Refusal, Role, Usage, Wire,
 };
+pub use reframe::Reframer;
 pub use time::{Instant, MediaTime};
 pub use transcoder::{CodecError, Transcoder, TranscoderFactory};
