@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Installs what is missing, says what it installs, and is quick when nothing is missing.
+#   bash tests/setup.sh demo    what `make demo` needs: Rust and a C compiler
+#   bash tests/setup.sh test    that, and what `make test` needs: cargo-nextest, Node, Python, Twilio's own libraries
+# Debian packages need root or sudo. npm and pip packages go into tests/interop and nowhere else.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+for_what=${1:-test}
+interop=tests/interop
+[ -d "$HOME/.cargo/bin" ] && PATH="$PATH:$HOME/.cargo/bin"
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+apt_lists_fresh=no
+# install_packages WHAT_FOR PACKAGE…
+install_packages() {
+    local what_for=$1; shift
+    have apt-get || fail "$what_for is missing and there is no apt-get here: install the like of '$*' and run this again"
+    local as_root=()
+    if [ "$(id -u)" != 0 ]; then
+        have sudo || fail "$what_for is missing: run 'apt-get install $*' as root, then this again"
+        as_root=(sudo)
+    fi
+    say "installing $* with apt-get ($what_for)"
+    if [ "$apt_lists_fresh" = no ]; then
+        "${as_root[@]}" apt-get -qq update
+        apt_lists_fresh=yes
+    fi
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$@" >/dev/null
+}
+
+need_rust() {
+    have cargo || fail "Rust is missing: install it with rustup (https://rustup.rs), then run this again"
+    have cc || install_packages "a C compiler, for the ring crate" gcc libc6-dev
+    if [ "$for_what" = test ]; then
+        cargo fmt --version >/dev/null 2>&1 || fail "rustfmt is missing: run 'rustup component add rustfmt'"
+        cargo clippy --version >/dev/null 2>&1 || fail "clippy is missing: run 'rustup component add clippy'"
+    fi
+}
+
+# A test runner that ends a test that hangs. Without it, tests/test.sh falls back to `cargo test`.
+need_nextest() {
+    cargo nextest --version >/dev/null 2>&1 && return
+    say "installing cargo-nextest with cargo (the test runner; several minutes, once)"
+    cargo install cargo-nextest --locked --quiet || say "cargo-nextest did not install: cargo test will do instead"
+}
+
+need_node() {
+    have node || install_packages "Node, for Twilio's npm package" nodejs npm
+    have npm || install_packages "npm" npm
+    local major
+    major=$(node -p 'process.versions.node.split(".")[0]')
+    [ "$major" -ge 20 ] || fail "Node $major is too old for Twilio's npm package: 20 or newer is needed"
+    local lock=$interop/package-lock.json installed=$interop/node_modules/.installed-lock.json
+    cmp -s "$lock" "$installed" && return
+    say "installing npm packages into $interop/node_modules (Twilio's validator)"
+    npm ci --prefix "$interop" --silent --no-audit --no-fund
+    cp "$lock" "$installed"
+}
+
+need_python() {
+    have python3 || install_packages "Python, for Twilio's PyPI package" python3 python3-venv
+    local wanted=$interop/requirements.txt venv=$interop/.venv
+    if cmp -s "$wanted" "$venv/installed-requirements.txt" && "$venv/bin/python" -c '' 2>/dev/null; then return; fi
+    python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages "Python's venv module" python3-venv
+    say "installing pip packages into $venv (Twilio's validator)"
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$wanted"
+    cp "$wanted" "$venv/installed-requirements.txt"
+}
+
+case $for_what in
+    demo) need_rust ;;
+    test) need_rust; need_nextest; need_node; need_python ;;
+    *) fail "what for? demo or test, not '$for_what'" ;;
+esac
