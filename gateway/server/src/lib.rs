@@ -1,0 +1,2 @@
+//! The `patchbay` binary as a library.
+pub mod transport;

@@ -1,0 +1,150 @@
+//! [`PortLimits`] and the [`Pulse`] that watches over a quiet, stalled or closing socket.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+/// Reads are sized for voice: a 20 ms message has a few hundred bytes.
+const READ_BUFFER: usize = 4 * 1024;
+/// Below this many queued bytes, nothing is written before the flush.
+const WRITE_BATCH: usize = 64 * 1024;
+
+/// What a port allows its peer. Sizes in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortLimits {
+    /// Longest message and frame from the peer; a longer one closes with 1009.
+    pub message_max: usize,
+    /// Above this the peer is slow: [`Port::is_writable`](super::Port::is_writable) is false.
+    pub high_water: usize,
+    /// Above this the port is broken off: the peer does not read.
+    pub backlog_max: usize,
+    /// A ping goes out this often.
+    pub ping_every: Duration,
+    /// A peer that sent nothing at all for this long (up to a third of `ping_every` longer) is dead.
+    pub dead_after: Duration,
+    /// A peer that takes nothing of what is pending for this long is dead.
+    pub stall_max: Duration,
+    /// How long a close handshake may take.
+    pub close_within: Duration,
+}
+
+impl PortLimits {
+    /// For sockets that anyone can open: 64 KiB a message.
+    pub const PUBLIC: Self = Self {
+        message_max: 64 * 1024,
+        high_water: 64 * 1024,
+        backlog_max: 1024 * 1024,
+        ping_every: Duration::from_secs(15),
+        dead_after: Duration::from_secs(35),
+        stall_max: Duration::from_secs(10),
+        close_within: Duration::from_secs(2),
+    };
+    /// For sockets to a provider, whose audio deltas may be long: 16 MiB a message.
+    pub const PROVIDER: Self = Self { message_max: 16 * 1024 * 1024, ..Self::PUBLIC };
+
+    pub(super) fn tungstenite(&self) -> WebSocketConfig {
+        WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(WRITE_BATCH)
+            .max_write_buffer_size(self.backlog_max.max(WRITE_BATCH) + 64 * 1024)
+            .max_message_size(Some(self.message_max))
+            .max_frame_size(Some(self.message_max))
+    }
+}
+
+/// What the pulse asks the port to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beat {
+    /// Send a ping.
+    Ping,
+    /// The peer sent nothing for too long, or takes nothing.
+    Dead,
+    /// The close handshake took too long.
+    CloseExpired,
+}
+
+/// One timer a port, re-armed every few seconds and never per message: it compares byte counters from beat to beat.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    timer: Pin<Box<Sleep>>,
+    tick: Duration,
+    closing: bool,
+    read_seen: u64,
+    written_seen: u64,
+    quiet: Duration,
+    stalled: Duration,
+    since_ping: Duration,
+}
+
+impl Pulse {
+    pub(super) fn new(limits: &PortLimits) -> Self {
+        let tick = (limits.ping_every.min(limits.dead_after).min(limits.stall_max * 3) / 3).max(Duration::from_millis(5));
+        Self {
+            timer: Box::pin(sleep_until(Instant::now() + tick)),
+            tick,
+            closing: false,
+            read_seen: 0,
+            written_seen: 0,
+            quiet: Duration::ZERO,
+            stalled: Duration::ZERO,
+            since_ping: Duration::ZERO,
+        }
+    }
+
+    /// From now on only the close deadline counts.
+    pub(super) fn start_closing(&mut self, limits: &PortLimits) {
+        if !self.closing {
+            self.closing = true;
+            self.timer.as_mut().reset(Instant::now() + limits.close_within);
+        }
+    }
+
+    /// `read` and `written` count bytes so far; `pending` is what waits to be written.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        limits: &PortLimits,
+        (read, written, pending): (u64, u64, usize),
+    ) -> Poll<Beat> {
+        while self.timer.as_mut().poll_elapsed(cx) {
+            if self.closing {
+                return Poll::Ready(Beat::CloseExpired);
+            }
+            self.timer.as_mut().reset(Instant::now() + self.tick);
+            if let Some(beat) = self.beat(limits, read, written, pending) {
+                return Poll::Ready(beat);
+            }
+        }
+        Poll::Pending
+    }
+
+    fn beat(&mut self, limits: &PortLimits, read: u64, written: u64, pending: usize) -> Option<Beat> {
+        self.quiet = if read == self.read_seen { self.quiet + self.tick } else { Duration::ZERO };
+        self.stalled =
+            if pending > 0 && written == self.written_seen { self.stalled + self.tick } else { Duration::ZERO };
+        self.since_ping += self.tick;
+        self.read_seen = read;
+        self.written_seen = written;
+        if self.quiet >= limits.dead_after || self.stalled >= limits.stall_max {
+            return Some(Beat::Dead);
+        }
+        if self.since_ping >= limits.ping_every {
+            self.since_ping = Duration::ZERO;
+            return Some(Beat::Ping);
+        }
+        None
+    }
+}
+
+trait Elapsed {
+    fn poll_elapsed(self, cx: &mut Context<'_>) -> bool;
+}
+
+impl Elapsed for Pin<&mut Sleep> {
+    fn poll_elapsed(self, cx: &mut Context<'_>) -> bool {
+        Future::poll(self, cx).is_ready()
+    }
+}
