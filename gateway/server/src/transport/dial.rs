@@ -145,7 +145,8 @@ impl Dialer {
         tune(&stream).map_err(|_| Refusal::Unreachable)?;
         let stream = if spec.is_tls() { self.secure(spec, stream).await? } else { Stream::Plain(stream) };
         let config = Some(spec.limits.tungstenite());
-        let (socket, _) = client_async_with_config(spec.request()?, Io::new(stream), config).await.map_err(refusal)?;
+        let (socket, _) =
+            client_async_with_config(spec.request()?, Io::new(stream), config).await.map_err(refusal)?;
         Ok(Port::over(socket, Role::Client, spec.limits))
     }
 

@@ -52,10 +52,16 @@ enum State {
     /// We sent a close and wait for the peer's.
     Closing,
     /// The end is decided but not yet delivered to the driver.
-    Ending { code: u16, reason: Box<str>, farewell: bool },
+    Ending {
+        code: u16,
+        reason: Box<str>,
+        farewell: bool,
+    },
     /// The driver knows. What is queued goes out, then our side is shut and the rest of the peer's bytes discarded, so
     /// that the kernel does not answer them with a reset that would destroy the close frame.
-    Farewell { shut: bool },
+    Farewell {
+        shut: bool,
+    },
     Gone,
 }
 
@@ -63,7 +69,17 @@ impl Port {
     /// A port over a stream whose upgrade is done.
     pub(super) fn over(socket: WebSocketStream<Io>, role: Role, limits: PortLimits) -> Self {
         let pulse = Pulse::new(&limits);
-        Self { socket, limits, role, state: State::Open, pulse, queued: 0, written_base: 0, write_failed: false, _slot: None }
+        Self {
+            socket,
+            limits,
+            role,
+            state: State::Open,
+            pulse,
+            queued: 0,
+            written_base: 0,
+            write_failed: false,
+            _slot: None,
+        }
     }
 
     /// The listener's slot, given back when the port is dropped.
@@ -191,8 +207,9 @@ impl Port {
     fn received(&mut self, message: Message) -> Option<Wire> {
         match message {
             Message::Close(frame) => {
-                let (code, reason) = frame
-                    .map_or((NO_STATUS, Box::from("")), |frame| (frame.code.into(), Box::from(frame.reason.as_str())));
+                let (code, reason) = frame.map_or((NO_STATUS, Box::from("")), |frame| {
+                    (frame.code.into(), Box::from(frame.reason.as_str()))
+                });
                 self.end_with(code, reason, true);
                 None
             }
@@ -327,6 +344,6 @@ fn frame_size(payload: usize, role: Role) -> usize {
 /// Codes that may not be sent (RFC 6455 §7.4.1) become an empty close; a reason has at most 123 bytes.
 fn close_frame(code: u16, reason: &str) -> Option<CloseFrame> {
     let code = CloseCode::from(code);
-    let end = reason.floor_char_boundary(123);
+    let end = (0..=reason.len().min(123)).rev().find(|&end| reason.is_char_boundary(end)).unwrap_or(0);
     code.is_allowed().then(|| CloseFrame { code, reason: reason[..end].into() })
 }

@@ -81,7 +81,8 @@ pub(super) struct Pulse {
 
 impl Pulse {
     pub(super) fn new(limits: &PortLimits) -> Self {
-        let tick = (limits.ping_every.min(limits.dead_after).min(limits.stall_max * 3) / 3).max(Duration::from_millis(5));
+        let tick = (limits.ping_every.min(limits.dead_after).min(limits.stall_max * 3) / 3)
+            .max(Duration::from_millis(5));
         Self {
             timer: Box::pin(sleep_until(Instant::now() + tick)),
             tick,
@@ -123,8 +124,11 @@ impl Pulse {
 
     fn beat(&mut self, limits: &PortLimits, read: u64, written: u64, pending: usize) -> Option<Beat> {
         self.quiet = if read == self.read_seen { self.quiet + self.tick } else { Duration::ZERO };
-        self.stalled =
-            if pending > 0 && written == self.written_seen { self.stalled + self.tick } else { Duration::ZERO };
+        self.stalled = if pending > 0 && written == self.written_seen {
+            self.stalled + self.tick
+        } else {
+            Duration::ZERO
+        };
         self.since_ping += self.tick;
         self.read_seen = read;
         self.written_seen = written;

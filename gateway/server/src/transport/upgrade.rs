@@ -37,7 +37,11 @@ pub struct WsUpgrade {
 impl WsUpgrade {
     /// The subprotocols that the client offers, in its order of preference.
     pub fn protocols(&self) -> impl Iterator<Item = &str> {
-        self.offered.iter().filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim)
+        self.offered
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|list| list.split(','))
+            .map(str::trim)
     }
 
     /// Chooses a subprotocol; ignored unless the client offered it.
@@ -74,7 +78,9 @@ impl<S: Sync> FromRequestParts<S> for WsUpgrade {
             return Err(UpgradeRefused::Method);
         }
         let headers = &parts.headers;
-        if !has_token(headers, &header::CONNECTION, "upgrade") || !has_token(headers, &header::UPGRADE, "websocket") {
+        if !has_token(headers, &header::CONNECTION, "upgrade")
+            || !has_token(headers, &header::UPGRADE, "websocket")
+        {
             return Err(UpgradeRefused::NotWebSocket);
         }
         if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {

@@ -30,7 +30,11 @@ async fn refusal(spec: DialSpec) -> Refusal {
 async fn a_status_other_than_101_is_told_with_its_retry_after() {
     for (answer, status, retry_after) in [
         (&b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\n{}"[..], 401, None),
-        (b"HTTP/1.1 429 Too Many\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n", 429, Some(Duration::from_secs(7))),
+        (
+            b"HTTP/1.1 429 Too Many\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n",
+            429,
+            Some(Duration::from_secs(7)),
+        ),
         (
             b"HTTP/1.1 503 Busy\r\nretry-after: 1\r\nretry-after-ms: 250\r\n\r\n",
             503,
@@ -44,8 +48,12 @@ async fn a_status_other_than_101_is_told_with_its_retry_after() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let (url, _task) = once(b"HTTP/1.1 302 Found\r\nlocation: ws://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n").await;
-    assert_eq!(refusal(DialSpec::new(&url).unwrap()).await, Refusal::Status { status: 302, retry_after: None });
+    let (url, _task) =
+        once(b"HTTP/1.1 302 Found\r\nlocation: ws://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(
+        refusal(DialSpec::new(&url).unwrap()).await,
+        Refusal::Status { status: 302, retry_after: None }
+    );
 }
 
 #[tokio::test]
@@ -63,7 +71,8 @@ async fn a_peer_that_never_answers_is_a_timeout_and_a_closed_port_unreachable() 
 #[tokio::test]
 async fn the_request_carries_headers_and_query_and_offers_no_extension() {
     let (url, task) = once(b"HTTP/1.1 400 Bad\r\ncontent-length: 0\r\n\r\n").await;
-    let spec = DialSpec::new(&url).unwrap().secret(header::AUTHORIZATION, HeaderValue::from_static("Bearer sk-1"));
+    let spec =
+        DialSpec::new(&url).unwrap().secret(header::AUTHORIZATION, HeaderValue::from_static("Bearer sk-1"));
     assert!(!format!("{spec:?}").contains("sk-1"));
     refusal(spec).await;
     let head = task.await.unwrap().to_ascii_lowercase();
