@@ -1,2 +1,4 @@
 //! The doubles: scripted peers on the wire without IO, a virtual clock, and faults.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod twilio;

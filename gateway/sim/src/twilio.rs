@@ -1,0 +1,484 @@
+//! A Twilio that calls: the client side of Media Streams as a state machine without IO, with a scripted caller.
+//!
+//! <https://www.twilio.com/docs/voice/media-streams/websocket-messages>, read 2026-11, and captured calls: strings and
+//! numbers as on the wire, a first timestamp that is not zero, one sequence over all messages, marks echoed at playback
+//! and all of them on `clear`, and no word of warning about what it drops. Delay, jitter and loss of the network are the
+//! harness's.
+
+mod playback;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use patchbay_core::{Codec, Format, Instant, MediaTime, Wire};
+use serde::Deserialize;
+use std::borrow::Cow;
+
+use self::playback::Playback;
+pub use self::playback::{Clear, Echo, Ending, Heard, Log, Span};
+
+/// A barge-in waits at most this for the speech that it interrupts.
+const BARGE_IN_WITHIN: MediaTime = MediaTime::from_ms(30_000);
+
+/// The stream that the double opens.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `MZ…`
+    pub stream_sid: String,
+    /// `CA…`
+    pub call_sid: String,
+    /// `AC…`
+    pub account_sid: String,
+    /// `<Parameter>`s of the TwiML.
+    pub custom_parameters: BTreeMap<String, String>,
+    /// What `start.mediaFormat` announces and the script's audio is in. Every real stream so far was µ-law.
+    pub format: Format,
+    /// Timestamp of the first 20 ms; real calls showed 102, 155 and 171.
+    pub first_timestamp_ms: u64,
+    /// What is sent while the caller is silent.
+    pub silence: Silence,
+    /// Whether the timeline and the log of `media` messages are kept. Load generators do without.
+    pub records: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            stream_sid: "MZ00000000000000000000000000000001".into(),
+            call_sid: "CA00000000000000000000000000000001".into(),
+            account_sid: "AC00000000000000000000000000000001".into(),
+            custom_parameters: BTreeMap::new(),
+            format: Format::PCMU,
+            first_timestamp_ms: 155,
+            silence: Silence::Frames,
+            records: true,
+        }
+    }
+}
+
+/// What is sent while the caller is silent. Both were seen on real calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// A frame of silence every 20 ms.
+    Frames,
+    /// Nothing; the timestamp jumps.
+    Holes,
+}
+
+/// One thing that the caller does. The script runs on the double's clock of 20 ms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Does nothing for that many milliseconds.
+    Wait(u64),
+    /// Says this audio, of the stream's format, in real time; done when it has been said.
+    Say(Bytes),
+    /// Waits until something plays.
+    WaitForAudio {
+        /// Gives up after this; the log tells.
+        at_most_ms: u64,
+    },
+    /// Waits until nothing has played for `ms`.
+    WaitForSilence {
+        /// How long it is to be silent.
+        ms: u64,
+        /// Gives up after this; the log tells.
+        at_most_ms: u64,
+    },
+    /// Presses a key.
+    Dtmf(char),
+    /// Says `audio` when that much of the speech in progress has been heard; gives up waiting after 30 s.
+    BargeIn {
+        /// Audio heard of the speech in progress.
+        after_ms_of_model_speech: u64,
+        /// What is said.
+        audio: Bytes,
+    },
+    /// Sends this text as it is: a fault.
+    Send(String),
+    /// Hangs up: `stop`, then a close.
+    HangUp,
+    /// The connection breaks: no `stop`. Shown as a close with code 1006, which the harness turns into a reset.
+    Reset,
+}
+
+/// The double. Feed it wires and time; it writes the wires of Twilio's side.
+pub struct TwilioDouble {
+    config: Config,
+    sid_json: String,
+    script: VecDeque<Step>,
+    /// Ordinal of the script's first step that is left, when it began, and whether its audio is being said.
+    step: usize,
+    step_began: MediaTime,
+    is_saying: bool,
+    phase: Phase,
+    /// Frames of 20 ms that have passed since the opening, sent or not.
+    frames: u64,
+    sequence: u64,
+    chunk: u64,
+    mouth: Bytes,
+    playback: Playback,
+    log: Log,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Streaming { opened_at: Instant },
+    Over,
+}
+
+impl TwilioDouble {
+    /// A caller who follows `script` and then stays on the line.
+    #[must_use]
+    pub fn new(config: Config, script: impl IntoIterator<Item = Step>) -> Self {
+        Self {
+            sid_json: json(&config.stream_sid),
+            script: script.into_iter().collect(),
+            step: 0,
+            step_began: MediaTime::ZERO,
+            is_saying: false,
+            phase: Phase::Idle,
+            frames: 0,
+            sequence: 0,
+            chunk: 0,
+            mouth: Bytes::new(),
+            playback: Playback::new(config.format, config.records),
+            log: Log::default(),
+            config,
+        }
+    }
+
+    /// Adds a step to the end of the script.
+    pub fn push(&mut self, step: Step) {
+        self.script.push_back(step);
+    }
+
+    /// Whether every step of the script is done.
+    #[must_use]
+    pub fn is_script_done(&self) -> bool {
+        self.script.is_empty()
+    }
+
+    /// Whether the stream has ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// What the caller heard from the opening of the stream on, in the stream's format, silence where nothing played.
+    /// It ends with the last audio. Empty when `records` is off.
+    #[must_use]
+    pub fn heard(&self) -> &[u8] {
+        self.playback.timeline()
+    }
+
+    /// Audio heard of the speech in progress: the play head that a truncation is to match.
+    #[must_use]
+    pub fn spoken(&self) -> MediaTime {
+        self.playback.spoken()
+    }
+
+    /// Time since the stream was opened.
+    #[must_use]
+    pub fn stream_time(&self, now: Instant) -> MediaTime {
+        match self.phase {
+            Phase::Streaming { opened_at } => MediaTime::from_duration(now.saturating_since(opened_at)),
+            Phase::Idle | Phase::Over => MediaTime::ZERO,
+        }
+    }
+
+    /// Takes what came from the gateway.
+    pub fn on_wire(&mut self, wire: Wire, now: Instant, out: &mut Vec<Wire>) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        self.on_timeout(now, out);
+        match wire {
+            Wire::Opened => self.open(now, out),
+            Wire::Text(text) => self.on_text(&text, now, out),
+            Wire::Binary(_) => self.reject(31924),
+            Wire::Close { code, .. } => {
+                self.warn(31921);
+                self.end(Ending::Closed { code }, self.stream_time(now));
+            }
+            Wire::Refused(_) => self.end(Ending::Refused, MediaTime::ZERO),
+        }
+    }
+
+    /// Call at or after [`poll_timeout`](Self::poll_timeout).
+    pub fn on_timeout(&mut self, now: Instant, out: &mut Vec<Wire>) {
+        while let Some(tick) = self.next_tick().filter(|tick| *tick <= now) {
+            let time = self.stream_time(tick);
+            self.play_until(time, out);
+            self.speak(out);
+            self.run_script(time, out);
+        }
+        if let Phase::Streaming { .. } = self.phase {
+            self.play_until(self.stream_time(now), out);
+        }
+    }
+
+    /// When the double next wants [`on_timeout`](Self::on_timeout).
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let Phase::Streaming { opened_at } = self.phase else { return None };
+        let mark = self.playback.next_mark().map(|at| opened_at + at);
+        self.next_tick().into_iter().chain(mark).min()
+    }
+
+    fn next_tick(&self) -> Option<Instant> {
+        let Phase::Streaming { opened_at } = self.phase else { return None };
+        Some(opened_at + MediaTime::from_ms((self.frames + 1) * 20))
+    }
+
+    fn open(&mut self, now: Instant, out: &mut Vec<Wire>) {
+        if self.phase != Phase::Idle {
+            return;
+        }
+        self.phase = Phase::Streaming { opened_at: now };
+        out.push(text(r#"{"event":"connected","protocol":"Call","version":"1.0.0"}"#));
+        let start = self.start_part();
+        self.send("start", &start, out);
+        self.run_script(MediaTime::ZERO, out);
+    }
+
+    fn start_part(&self) -> String {
+        let encoding = match self.config.format.codec {
+            Codec::Pcmu => "audio/x-mulaw",
+            Codec::Pcma => "audio/x-alaw",
+            Codec::L16 => "audio/x-l16",
+            Codec::Opus => "audio/opus",
+        };
+        let rate_hz = self.config.format.rate_hz;
+        let parameters = serde_json::to_string(&self.config.custom_parameters).expect("strings are JSON");
+        format!(
+            r#"{{"streamSid":{},"accountSid":{},"callSid":{},"tracks":["inbound"],"mediaFormat":{{"encoding":"{encoding}","sampleRate":{rate_hz},"channels":1}},"customParameters":{parameters}}}"#,
+            self.sid_json,
+            json(&self.config.account_sid),
+            json(&self.config.call_sid),
+        )
+    }
+
+    /// Sends `event` with its part under the same key.
+    fn send(&mut self, event: &str, part: &str, out: &mut Vec<Wire>) {
+        self.sequence += 1;
+        out.push(message(event, self.sequence, &self.sid_json, part));
+    }
+
+    /// The next 20 ms of the caller.
+    fn speak(&mut self, out: &mut Vec<Wire>) {
+        let timestamp = self.config.first_timestamp_ms + self.frames * 20;
+        self.frames += 1;
+        if self.mouth.is_empty() && self.config.silence == Silence::Holes {
+            return;
+        }
+        let bytes = self.config.format.bytes_for(MediaTime::FRAME).unwrap_or(0);
+        let mut frame = self.mouth.split_to(bytes.min(self.mouth.len())).to_vec();
+        frame.resize(bytes, self.config.format.silence());
+        self.chunk += 1;
+        let mut part = String::with_capacity(96 + bytes.div_ceil(3) * 4);
+        let _ = write!(
+            part,
+            r#"{{"track":"inbound","chunk":"{}","timestamp":"{timestamp}","payload":""#,
+            self.chunk
+        );
+        STANDARD.encode_string(&frame, &mut part);
+        part.push_str("\"}");
+        self.send("media", &part, out);
+    }
+
+    fn on_text(&mut self, text: &[u8], now: Instant, out: &mut Vec<Wire>) {
+        let Phase::Streaming { .. } = self.phase else { return };
+        let time = self.stream_time(now);
+        match parse(text, &self.config.stream_sid) {
+            Some(Said::Media(audio)) => self.playback.enqueue(audio, time, &mut self.log),
+            Some(Said::Mark(name)) => self.playback.mark(name),
+            Some(Said::Clear) => {
+                let (sequence, sid) = (&mut self.sequence, &self.sid_json);
+                self.playback.clear(time, &mut self.log, &mut |name| echo(name, sequence, sid, out));
+            }
+            None => self.reject(31951),
+        }
+        self.play_until(time, out);
+    }
+
+    fn play_until(&mut self, time: MediaTime, out: &mut Vec<Wire>) {
+        let (sequence, sid) = (&mut self.sequence, &self.sid_json);
+        self.playback.advance(time, &mut self.log, &mut |name| echo(name, sequence, sid, out));
+    }
+
+    fn reject(&mut self, code: u32) {
+        self.log.invalid += 1;
+        self.warn(code);
+    }
+
+    /// Twilio reports a kind of fault once a stream.
+    fn warn(&mut self, code: u32) {
+        if !self.log.warnings.contains(&code) {
+            self.log.warnings.push(code);
+        }
+    }
+
+    fn end(&mut self, ending: Ending, at: MediaTime) {
+        self.phase = Phase::Over;
+        self.log.ending = Some((at, ending));
+    }
+
+    /// Does the steps that are due.
+    fn run_script(&mut self, now: MediaTime, out: &mut Vec<Wire>) {
+        while self.phase != Phase::Over {
+            let Some(step) = self.script.front().cloned() else { return };
+            if !self.is_done(step, now, out) {
+                return;
+            }
+            self.script.pop_front();
+            self.step += 1;
+            self.step_began = now;
+            self.is_saying = false;
+        }
+    }
+
+    fn is_done(&mut self, step: Step, now: MediaTime, out: &mut Vec<Wire>) -> bool {
+        let waited = now.saturating_sub(self.step_began);
+        match step {
+            Step::Wait(ms) => waited >= MediaTime::from_ms(ms),
+            Step::Say(audio) => self.say(audio, now),
+            Step::WaitForAudio { at_most_ms } => {
+                let has_played = self.playback.quiet_since().is_some_and(|since| since > self.step_began);
+                let is_met = has_played || self.playback.is_playing();
+                self.is_met(is_met, MediaTime::from_ms(at_most_ms), now)
+            }
+            Step::WaitForSilence { ms, at_most_ms } => {
+                let since = self.playback.quiet_since().unwrap_or(self.step_began).max(self.step_began);
+                let is_quiet = now.saturating_sub(since) >= MediaTime::from_ms(ms);
+                let is_met = is_quiet && !self.playback.is_playing();
+                self.is_met(is_met, MediaTime::from_ms(at_most_ms), now)
+            }
+            Step::BargeIn { after_ms_of_model_speech, audio } => {
+                let is_met = self.playback.spoken() >= MediaTime::from_ms(after_ms_of_model_speech);
+                (self.is_saying || self.is_met(is_met, BARGE_IN_WITHIN, now)) && self.say(audio, now)
+            }
+            Step::Dtmf(key) => {
+                let key = json(&key.to_string());
+                self.send("dtmf", &format!(r#"{{"track":"inbound_track","digit":{key}}}"#), out);
+                true
+            }
+            Step::Send(fault) => {
+                out.push(Wire::Text(fault.into()));
+                true
+            }
+            Step::HangUp => {
+                let (account, call) = (json(&self.config.account_sid), json(&self.config.call_sid));
+                self.send("stop", &format!(r#"{{"accountSid":{account},"callSid":{call}}}"#), out);
+                out.push(Wire::Close { code: 1000, reason: "".into() });
+                self.end(Ending::HungUp, now);
+                true
+            }
+            Step::Reset => {
+                out.push(Wire::Close { code: 1006, reason: "".into() });
+                self.end(Ending::Reset, now);
+                true
+            }
+        }
+    }
+
+    /// Begins to say `audio`, or looks whether it has been said.
+    fn say(&mut self, audio: Bytes, now: MediaTime) -> bool {
+        if !self.is_saying {
+            self.is_saying = true;
+            self.mouth = audio;
+            self.log.said.push(Span { from: now, to: now });
+        }
+        if let Some(said) = self.log.said.last_mut() {
+            said.to = now;
+        }
+        self.mouth.is_empty()
+    }
+
+    /// Whether a wait is over: met, or in vain.
+    fn is_met(&mut self, is_met: bool, at_most: MediaTime, now: MediaTime) -> bool {
+        let is_in_vain = !is_met && now.saturating_sub(self.step_began) >= at_most;
+        if is_in_vain {
+            self.log.missed.push(self.step);
+        }
+        is_met || is_in_vain
+    }
+}
+
+fn text(message: impl Into<Bytes>) -> Wire {
+    Wire::Text(message.into())
+}
+
+fn json(text: &str) -> String {
+    serde_json::to_string(text).expect("a string is JSON")
+}
+
+fn message(event: &str, sequence: u64, sid_json: &str, part: &str) -> Wire {
+    text(format!(
+        r#"{{"event":"{event}","sequenceNumber":"{sequence}","streamSid":{sid_json},"{event}":{part}}}"#
+    ))
+}
+
+fn echo(name: &str, sequence: &mut u64, sid_json: &str, out: &mut Vec<Wire>) {
+    *sequence += 1;
+    out.push(message("mark", *sequence, sid_json, &format!(r#"{{"name":{}}}"#, json(name))));
+}
+
+/// What the gateway may say. A missing, wrong or additional member makes the message invalid (warning 31951).
+enum Said {
+    Media(Bytes),
+    Mark(Box<str>),
+    Clear,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SaidWire<'a> {
+    #[serde(borrow)]
+    event: Cow<'a, str>,
+    #[serde(borrow, rename = "streamSid")]
+    sid: Cow<'a, str>,
+    #[serde(borrow)]
+    media: Option<MediaWire<'a>>,
+    #[serde(borrow)]
+    mark: Option<MarkWire<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MediaWire<'a> {
+    #[serde(borrow)]
+    payload: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MarkWire<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+}
+
+fn parse(text: &[u8], sid: &str) -> Option<Said> {
+    let said: SaidWire<'_> = serde_json::from_slice(text).ok()?;
+    if said.sid != sid {
+        return None;
+    }
+    match (&*said.event, said.media, said.mark) {
+        ("media", Some(media), None) => {
+            let audio = STANDARD.decode(media.payload.as_bytes()).ok()?;
+            (!audio.is_empty()).then(|| Said::Media(audio.into()))
+        }
+        ("mark", None, Some(mark)) => Some(Said::Mark(mark.name.into())),
+        ("clear", None, None) => Some(Said::Clear),
+        _ => None,
+    }
+}
