@@ -145,7 +145,8 @@ mod tests {
         let model = [Format::PCMU, Format::PCMA, Format::L16_24K];
         let pcm_only = [Format::L16_24K];
         let browser = [Format::OPUS, Format::PCMU];
-        let table: [(&[Format], &[Format], Option<(Format, Format)>); 8] = [
+        type Row<'a> = (&'a [Format], &'a [Format], Option<(Format, Format)>);
+        let table: [Row<'_>; 8] = [
             (&[Format::PCMU], &model, Some((Format::PCMU, Format::PCMU))),
             (&[Format::PCMA], &model, Some((Format::PCMA, Format::PCMA))),
             (&[Format::PCMU], &pcm_only, Some((Format::PCMU, Format::L16_24K))),

@@ -96,15 +96,16 @@ impl Payload {
 /// The alphabet of RFC 4648 §4, by byte.
 const IN_ALPHABET: [bool; 256] = {
     let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = value_of(byte as u8).is_some();
+    let mut byte = 0_u8;
+    loop {
+        table[byte as usize] = value_of(byte).is_some();
+        if byte == u8::MAX {
+            break table;
+        }
         byte += 1;
     }
-    table
 };
 
-#[expect(clippy::manual_range_patterns, reason = "one arm for each run of the alphabet")]
 const fn value_of(byte: u8) -> Option<u8> {
     match byte {
         b'A'..=b'Z' => Some(byte - b'A'),

@@ -14,11 +14,12 @@ use crate::{Format, Frame, Instant, MarkId, MediaTime, UtteranceId};
 
 /// What crosses a transport. Ingress: all of them. Egress: `Text`, `Binary` and `Close`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Wire {
     /// The transport is up.
     Opened,
     /// One message of UTF-8, checked by the transport.
-    Text(Bytes),
+    Text(#[serde(with = "text")] Bytes),
     /// One message of bytes.
     Binary(Bytes),
     /// Ingress: the transport is gone (code 1006 when it broke without a close). Egress: close it.
@@ -30,6 +31,20 @@ pub enum Wire {
     },
     /// The transport could not be opened.
     Refused(Refusal),
+}
+
+/// A text message is a string in a recording.
+mod text {
+    use bytes::Bytes;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _, ser::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(text: &Bytes, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(std::str::from_utf8(text).map_err(S::Error::custom)?)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
+        String::deserialize(from).map(Bytes::from).map_err(D::Error::custom)
+    }
 }
 
 /// Never prints content: sizes and codes only.
@@ -391,7 +406,7 @@ pub trait Leg: Send {
     }
 
     /// A fresh leg to the same peer that carries on where this one ended: text history, audio that was not answered.
-    /// `None` when the peer cannot be reached again.
+    /// It numbers its utterances upwards from where this one stopped. `None` when the peer cannot be reached again.
     fn successor(&self) -> Option<Box<dyn Leg>> {
         None
     }

@@ -4,20 +4,43 @@
 //! socket, a clock or a runtime.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod call;
+mod dead_air;
 mod format;
 mod frame;
+mod hook;
 mod id;
+mod ledger;
 mod leg;
+mod limit;
+mod play_head;
+mod playout;
+mod record;
+mod redial;
 mod reframe;
+mod route;
+mod side;
 mod time;
 mod transcoder;
+mod turn;
 
+pub use call::{Call, CallConfig, Effect, EndReason, Fact, Input, Outcome, Output, PromptKind, Prompts};
+pub use dead_air::{DeadAir, Overdue, Patience};
 pub use format::{Agreed, Codec, Format, negotiate};
 pub use frame::{BadBase64, Frame, Payload};
+pub use hook::{Hook, Verdict};
 pub use id::{ForeignMark, LegId, MarkId, UtteranceId};
+pub use ledger::Ledger;
 pub use leg::{
     Caps, Command, Cut, Down, Event, Fault, Leg, LegError, Outbox, Pacing, Refusal, Role, Usage, Wire,
 };
+pub use limit::Limits;
+pub use play_head::PlayHead;
+pub use playout::{Playout, Unqueued};
+pub use record::{Difference, Recorded, is_recorded, replay};
+pub use redial::Redial;
 pub use reframe::Reframer;
+pub use route::{NoRoute, Route};
 pub use time::{Instant, MediaTime};
 pub use transcoder::{CodecError, Transcoder, TranscoderFactory};
+pub use turn::{BargeIn, Turn};

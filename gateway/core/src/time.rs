@@ -34,6 +34,14 @@ impl Instant {
     }
 }
 
+impl Instant {
+    /// `span` before this, or the epoch.
+    #[must_use]
+    pub fn saturating_sub(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
+
 impl Add<Duration> for Instant {
     type Output = Self;
     /// Saturates at the end of time, which is 584,000 years away.

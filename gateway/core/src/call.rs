@@ -1,0 +1,623 @@
+//! The call: two legs patched together, the owner of all mutable state. One entry, [`Call::handle`].
+//!
+//! The shell hands in what came from a transport, or that time has passed; the call writes every consequence to `out`
+//! before it returns. Nothing happens between two steps of one `handle`: an interruption changes three queues and two
+//! remote memories at one instant.
+//!
+//! Sides are called by what they do: the *caller* came to us, the *callee* answers.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::dead_air::{DeadAir, Overdue, Patience};
+use crate::hook::{Hook, Verdict};
+use crate::leg::{Command, Cut, Event, Fault, Leg, LegError, Outbox, Wire};
+use crate::redial::Redial;
+use crate::side::{Side, State};
+use crate::turn::{BargeIn, Turn};
+use crate::{Format, Frame, Instant, LegId, Limits, MediaTime, Payload, TranscoderFactory};
+
+#[path = "call/ending.rs"]
+mod ending;
+#[path = "call/renewal.rs"]
+mod renewal;
+
+/// Index of the side that came to us.
+const CALLER: usize = 0;
+/// Index of the side that answers.
+const CALLEE: usize = 1;
+
+/// What a call is told when it is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CallConfig {
+    /// What interrupts the callee.
+    pub barge_in: BargeIn,
+    /// Whether the callee speaks first.
+    pub greets: bool,
+    /// What it is to say then; the callee's own choice when absent.
+    pub greeting: Option<Box<str>>,
+    /// How long the caller waits for what.
+    pub patience: Patience,
+    /// Limits.
+    pub limits: Limits,
+    /// Makes everything that looks random.
+    pub seed: u64,
+}
+
+/// Prompts that need no provider, as µ-law at 8 kHz.
+#[derive(Clone, Debug, Default)]
+pub struct Prompts {
+    /// A soft sound: somebody is working on it.
+    pub filler: Bytes,
+    /// "One moment, please."
+    pub notice: Bytes,
+    /// "We cannot take your call."
+    pub apology: Bytes,
+}
+
+/// What the shell tells the call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Input {
+    /// The call begins.
+    Start,
+    /// Something came from the transport of a leg.
+    Wire {
+        /// Whose transport; one that was replaced is ignored.
+        leg: LegId,
+        /// What came.
+        wire: Wire,
+    },
+    /// Time has passed.
+    Timeout,
+    /// The transport of a leg takes nothing for now (`true`), or takes again (`false`).
+    Stalled {
+        /// Whose transport.
+        leg: LegId,
+        /// Whether it is stalled.
+        stalled: bool,
+    },
+    /// End the call: somebody in charge says so.
+    End {
+        /// Why.
+        reason: EndReason,
+    },
+}
+
+/// What the shell is asked to do, or told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Output {
+    /// Hand this to the transport of the leg.
+    Wire {
+        /// Whose transport.
+        leg: LegId,
+        /// What to send.
+        wire: Wire,
+    },
+    /// Do this.
+    Effect(Effect),
+    /// A leg said this: for the journal. Never audio, and not recorded: it follows from the input.
+    #[serde(skip)]
+    Event {
+        /// Which.
+        leg: LegId,
+        /// What.
+        event: Event,
+    },
+    /// The call says this: for the journal and the metrics.
+    Fact(Fact),
+}
+
+/// A request to the shell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Get a transport for this leg: dial it, or expect its peer to come. Answered by `Wire::Opened` or `Wire::Refused`.
+    Open {
+        /// Which.
+        leg: LegId,
+        /// Whether it is the callee's side.
+        callee: bool,
+    },
+    /// The call is over; the last output. Transports are closed already.
+    Ended(Outcome),
+}
+
+/// Why a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// The caller hung up.
+    CallerHungUp,
+    /// The callee hung up.
+    CalleeHungUp,
+    /// The caller's transport never came, or did not come back.
+    CallerLost,
+    /// The callee could not be reached, or not again.
+    CalleeLost,
+    /// A leg broke its protocol.
+    Misbehaved,
+    /// A limit was reached.
+    Limit,
+    /// An operator, the API or a plugin ended it.
+    Requested,
+    /// The gateway is going down.
+    Shutdown,
+}
+
+impl EndReason {
+    /// Stable name for logs, metrics and records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CallerHungUp => "caller_hung_up",
+            Self::CalleeHungUp => "callee_hung_up",
+            Self::CallerLost => "caller_lost",
+            Self::CalleeLost => "callee_lost",
+            Self::Misbehaved => "misbehaved",
+            Self::Limit => "limit",
+            Self::Requested => "requested",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Why.
+    pub reason: EndReason,
+    /// Whose fault, if it was one.
+    pub fault: Option<Fault>,
+    /// The error code of the peer, or ours.
+    pub code: Option<Box<str>>,
+}
+
+/// What the call itself has to tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fact {
+    /// First audio of an answer went out, this long after it was owed (microseconds).
+    Answered {
+        /// Since the answer was owed.
+        after_us: u64,
+    },
+    /// An utterance was interrupted.
+    Cut(Cut),
+    /// The callee is dialled again.
+    Redialled {
+        /// How many dials since it was last heard, this one included.
+        attempt: u32,
+    },
+    /// The callee's connection was renewed before its cap.
+    Rotated,
+    /// The caller's transport broke; the call waits.
+    CallerDetached,
+    /// It came back.
+    CallerReturned,
+    /// The caller was played a prompt because an answer is late.
+    Prompted(PromptKind),
+    /// Live audio was dropped because its receiver was slow.
+    AudioDropped {
+        /// Towards whom.
+        leg: LegId,
+        /// How much.
+        span: MediaTime,
+    },
+    /// A frame could not be carried: no transcoder, a bad packet, or a source that overran a full queue.
+    FrameLost {
+        /// Towards whom.
+        leg: LegId,
+    },
+}
+
+/// Which prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptKind {
+    /// The soft sound.
+    Filler,
+    /// The notice.
+    Notice,
+    /// The apology.
+    Apology,
+}
+
+/// Where the call is in its life.
+#[derive(Debug, PartialEq)]
+enum Phase {
+    Live,
+    /// The last words are being played, until this instant at the latest.
+    Ending(Instant, Outcome),
+    Ended,
+}
+
+/// Two legs patched together. See the module.
+pub struct Call {
+    config: CallConfig,
+    prompts: Prompts,
+    transcoders: TranscoderFactory,
+    hook: Option<Box<dyn Hook>>,
+    sides: [Side; 2],
+    turn: Turn,
+    dead_air: DeadAir,
+    redial: Redial,
+    renewal: renewal::Renewal,
+    phase: Phase,
+    /// Of the last input.
+    now: Instant,
+    next_leg: u16,
+    started: Option<Instant>,
+    /// Since when the caller has no transport.
+    detached: Option<Instant>,
+    /// When to dial the callee again.
+    redial_at: Option<Instant>,
+    /// The greeting was asked for.
+    greeted: bool,
+    outbox: Outbox,
+    commands: Vec<(LegId, Command)>,
+}
+
+impl Call {
+    /// A call between `caller` and `callee`. Begins with [`Input::Start`]. The legs get the ids 0 and 1.
+    #[must_use]
+    pub fn new(
+        config: CallConfig,
+        prompts: Prompts,
+        transcoders: TranscoderFactory,
+        caller: Box<dyn Leg>,
+        callee: Box<dyn Leg>,
+    ) -> Self {
+        Self {
+            turn: Turn::new(config.barge_in),
+            dead_air: DeadAir::new(config.patience.clone()),
+            redial: Redial::new(&config.limits, config.seed),
+            renewal: renewal::Renewal::default(),
+            sides: [Side::new(LegId(0), caller), Side::new(LegId(1), callee)],
+            phase: Phase::Live,
+            now: Instant::ZERO,
+            next_leg: 2,
+            started: None,
+            detached: None,
+            redial_at: None,
+            greeted: false,
+            outbox: Outbox::default(),
+            commands: Vec::new(),
+            hook: None,
+            config,
+            prompts,
+            transcoders,
+        }
+    }
+
+    /// Binds a plugin's instance to the call.
+    #[must_use]
+    pub fn with_hook(mut self, hook: Box<dyn Hook>) -> Self {
+        self.hook = Some(hook);
+        self
+    }
+
+    /// The only entry. On return `out` is complete, and [`poll_timeout`](Self::poll_timeout) is later than `now`.
+    pub fn handle(&mut self, input: Input, now: Instant, out: &mut Vec<Output>) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        self.now = now;
+        match input {
+            Input::Start => self.start(now, out),
+            Input::Wire { leg, wire } => self.on_wire(leg, wire, now, out),
+            Input::Timeout => {}
+            Input::Stalled { leg, stalled } => {
+                if let Some(side) = self.sides.iter_mut().find(|s| s.id == leg) {
+                    side.stalled = stalled;
+                }
+            }
+            Input::End { reason } => self.end(Outcome { reason, fault: None, code: None }, now, out),
+        }
+        self.run_timers(now, out);
+        self.pump(now, out);
+    }
+
+    /// When the call next wants [`Input::Timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.phase == Phase::Ended {
+            return None;
+        }
+        let legs = self.sides.iter().filter(|s| s.state != State::Gone).filter_map(|s| s.leg.poll_timeout());
+        let caller = &self.sides[CALLER];
+        let paced = caller.takes_audio().then(|| caller.playout.due_at()).flatten();
+        let ending = match &self.phase {
+            // Nothing tells us that the last words were heard but the clock, where marks are not echoed.
+            Phase::Ending(deadline, _) if caller.playout.dry_at() > self.now => {
+                Some((*deadline).min(caller.playout.dry_at()))
+            }
+            Phase::Ending(deadline, _) => Some(*deadline),
+            _ => None,
+        };
+        let own = [paced, ending, self.dead_air.poll_timeout(), self.redial_at, self.caller_deadline()];
+        let renewal = self.renewal.poll_timeout();
+        let call_max = self.started.map(|at| at + self.config.limits.call_max);
+        legs.chain(own.into_iter().flatten()).chain(renewal).chain(call_max).min()
+    }
+
+    /// Whether the shell should read the transport of `leg`: not while more of its speech is queued than allowed.
+    #[must_use]
+    pub fn reads(&self, leg: LegId) -> bool {
+        self.sides[CALLEE].id != leg || !self.sides[CALLER].playout.is_full()
+    }
+
+    /// Whether the call is over.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
+    /// Whether nobody speaks, nothing is owed, and nothing is playing: a moment to hand the call over.
+    #[must_use]
+    pub fn is_quiet(&self, now: Instant) -> bool {
+        self.turn.is_quiet() && self.dead_air.since().is_none() && !self.sides[CALLER].playout.is_playing(now)
+    }
+
+    fn start(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.started = Some(now);
+        for (index, side) in self.sides.iter().enumerate() {
+            out.push(Output::Effect(Effect::Open { leg: side.id, callee: index == CALLEE }));
+        }
+    }
+
+    fn on_wire(&mut self, leg: LegId, wire: Wire, now: Instant, out: &mut Vec<Output>) {
+        if let Some(side) = self.sides.iter().position(|s| s.id == leg && s.state != State::Gone) {
+            let mut outbox = std::mem::take(&mut self.outbox);
+            let result = self.sides[side].on_wire(wire, now, &mut outbox);
+            self.absorb(side, outbox, result, now, out);
+        } else if self.renewal.is_leg(leg) {
+            self.on_renewal_wire(wire, now, out);
+        }
+    }
+
+    fn command(&mut self, side: usize, command: Command, now: Instant, out: &mut Vec<Output>) {
+        if self.sides[side].state == State::Gone {
+            return;
+        }
+        let mut outbox = std::mem::take(&mut self.outbox);
+        let result = self.sides[side].command(command, now, &mut outbox);
+        self.absorb(side, outbox, result, now, out);
+    }
+
+    /// Passes on what a leg wrote: first its wires, in order, then its events, each with its consequences.
+    fn absorb(
+        &mut self,
+        side: usize,
+        mut outbox: Outbox,
+        result: Result<(), LegError>,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) {
+        let leg = self.sides[side].id;
+        out.extend(outbox.wires.drain(..).map(|wire| Output::Wire { leg, wire }));
+        for event in outbox.events.drain(..) {
+            // A leg that an earlier event ended or replaced has nothing more to say.
+            if self.sides[side].id == leg && self.sides[side].state != State::Gone {
+                self.on_event(side, event, now, out);
+            }
+        }
+        self.outbox = outbox;
+        if let Err(error) = result {
+            self.leg_failed(side, leg, &error, now, out);
+        }
+    }
+
+    fn on_event(&mut self, side: usize, event: Event, now: Instant, out: &mut Vec<Output>) {
+        if let Event::AudioReceived(frame) = event {
+            return self.carry(side, frame, now, out);
+        }
+        let verdict = self.ask_hook(side, &event, now, out);
+        let interrupts = self.turn.on_event(&event) && verdict == Verdict::Pass;
+        match &event {
+            Event::LegUp => self.leg_up(side, now, out),
+            Event::UtteranceEnded { utterance } => {
+                let listener = &mut self.sides[1 - side];
+                listener.finish_route();
+                listener.playout.utterance_ended(*utterance);
+            }
+            Event::MarkReached(mark) => {
+                self.sides[side].playout.mark_reached(*mark, now);
+            }
+            Event::SpeechStarted => {
+                self.dead_air.settle();
+                if interrupts {
+                    self.interrupt(1 - side, now, out);
+                }
+            }
+            Event::SpeechStopped if self.sides[side].caps.answers => self.dead_air.owe(now),
+            Event::ResponseEnded { .. } => self.dead_air.settle(),
+            Event::DtmfReceived(_) if interrupts => self.interrupt(side, now, out),
+            _ => {}
+        }
+        let down = if let Event::LegDown(down) = &event { Some(down.clone()) } else { None };
+        out.push(Output::Event { leg: self.sides[side].id, event });
+        if let Some(down) = down {
+            self.leg_down(side, down, now, out);
+        }
+    }
+
+    fn ask_hook(&mut self, side: usize, event: &Event, now: Instant, out: &mut Vec<Output>) -> Verdict {
+        let Some(hook) = &mut self.hook else { return Verdict::Pass };
+        let mut commands = std::mem::take(&mut self.commands);
+        let verdict = hook.on_event(self.sides[side].id, event, &mut commands);
+        for (leg, command) in commands.drain(..) {
+            if let Some(target) = self.sides.iter().position(|s| s.id == leg) {
+                self.command(target, command, now, out);
+            }
+        }
+        self.commands = commands;
+        verdict
+    }
+
+    /// Audio from one side goes into the other side's playout. It leaves in [`pump`](Self::pump).
+    fn carry(&mut self, from: usize, frame: Frame, now: Instant, out: &mut Vec<Output>) {
+        if self.phase != Phase::Live {
+            return;
+        }
+        if frame.utterance.is_some() {
+            self.speech_came(1 - from, now, out);
+        }
+        let listener = &mut self.sides[1 - from];
+        if !listener.carry(frame, self.transcoders) {
+            out.push(Output::Fact(Fact::FrameLost { leg: listener.id }));
+        }
+    }
+
+    /// The answer has come: prompts give way to it, and the silence is over.
+    fn speech_came(&mut self, listener: usize, now: Instant, out: &mut Vec<Output>) {
+        self.redial.answered();
+        if let Some(since) = self.dead_air.since() {
+            self.sides[listener].playout.drop_prompts();
+            let after = now.saturating_since(since);
+            out.push(Output::Fact(Fact::Answered {
+                after_us: u64::try_from(after.as_micros()).unwrap_or(u64::MAX),
+            }));
+            self.dead_air.settle();
+        }
+    }
+
+    /// What the listener has not heard will never be said. The order is the promise: silence the listener first.
+    fn interrupt(&mut self, listener: usize, now: Instant, out: &mut Vec<Output>) {
+        let speaker = 1 - listener;
+        let was_playing = self.sides[listener].playout.is_playing(now);
+        let cuts = self.sides[listener].playout.cut(now);
+        self.sides[listener].reset_route();
+        if was_playing && self.sides[listener].state == State::Up {
+            self.command(listener, Command::Flush, now, out);
+        }
+        let caps = self.sides[speaker].caps;
+        if caps.can_cancel {
+            self.command(speaker, Command::Cancel, now, out);
+        }
+        for cut in cuts {
+            if caps.can_truncate {
+                self.command(speaker, Command::Truncate(cut), now, out);
+            }
+            out.push(Output::Fact(Fact::Cut(cut)));
+        }
+        self.turn.cut();
+    }
+
+    fn leg_up(&mut self, side: usize, now: Instant, out: &mut Vec<Output>) {
+        self.sides[side].up(now);
+        if self.phase != Phase::Live {
+            return self.greet_with_apology(now, out);
+        }
+        if side == CALLEE {
+            self.renewal.arm(now, &self.config.limits);
+        } else if let Some(since) = self.detached.take() {
+            self.caller_returned(since, now, out);
+        }
+        let both_up = self.sides.iter().all(|s| s.state == State::Up);
+        if both_up && self.config.greets && !self.greeted {
+            self.greeted = true;
+            self.ask_callee(self.config.greeting.clone(), now, out);
+        } else if side == CALLER && self.config.greets && !self.greeted {
+            // The model is not there yet: the caller must not wait in silence.
+            self.dead_air.owe(now);
+        }
+    }
+
+    fn ask_callee(&mut self, instructions: Option<Box<str>>, now: Instant, out: &mut Vec<Output>) {
+        self.turn.ask();
+        self.dead_air.owe(now);
+        self.command(CALLEE, Command::Respond { instructions }, now, out);
+    }
+
+    /// Everything that is due leaves.
+    fn pump(&mut self, now: Instant, out: &mut Vec<Output>) {
+        for index in [CALLER, CALLEE] {
+            while self.sides[index].takes_audio() {
+                let Some(frame) = self.sides[index].playout.poll_frame(now) else { break };
+                self.command(index, Command::Play(frame), now, out);
+                if let Some(mark) = self.sides[index].playout.poll_mark() {
+                    self.command(index, Command::Mark(mark), now, out);
+                }
+            }
+            if self.sides[index].takes_audio()
+                && let Some(mark) = self.sides[index].playout.poll_mark()
+            {
+                self.command(index, Command::Mark(mark), now, out);
+            }
+            self.bound_live_queue(index, out);
+        }
+        self.watch_dryness(now);
+        self.finish_ending(now, out);
+    }
+
+    /// A callee that is up gets fresh audio or none; one that is being dialled gets all that was said meanwhile.
+    fn bound_live_queue(&mut self, index: usize, out: &mut Vec<Output>) {
+        let limits = &self.config.limits;
+        let side = &mut self.sides[index];
+        side.playout.set_latency_max(if side.state == State::Up { limits.live_max } else { limits.held_max });
+        let span = side.playout.take_dropped();
+        if !span.is_zero() {
+            out.push(Output::Fact(Fact::AudioDropped { leg: side.id, span }));
+        }
+    }
+
+    /// An answer in progress that stops coming is owed from when the caller has heard what there was.
+    fn watch_dryness(&mut self, now: Instant) {
+        let playout = &self.sides[CALLER].playout;
+        if self.turn.owes_answer() && playout.queued().is_zero() && self.phase == Phase::Live {
+            self.dead_air.owe(playout.dry_at().max(now));
+        }
+    }
+
+    fn run_timers(&mut self, now: Instant, out: &mut Vec<Output>) {
+        for index in [CALLER, CALLEE] {
+            let side = &mut self.sides[index];
+            if side.state != State::Gone && side.leg.poll_timeout().is_some_and(|at| at <= now) {
+                let mut outbox = std::mem::take(&mut self.outbox);
+                let result = side.leg.on_timeout(now, &mut outbox);
+                self.absorb(index, outbox, result, now, out);
+            }
+        }
+        if self.redial_at.is_some_and(|at| at <= now) {
+            self.redial_now(now, out);
+        }
+        self.run_renewal(now, out);
+        while let Some(due) = self.dead_air.poll(now) {
+            self.overdue(due, now, out);
+        }
+        self.run_deadlines(now, out);
+    }
+
+    fn overdue(&mut self, due: Overdue, now: Instant, out: &mut Vec<Output>) {
+        if self.sides[CALLER].state != State::Up || self.phase != Phase::Live {
+            return;
+        }
+        match due {
+            Overdue::Filler => self.prompt(PromptKind::Filler, out),
+            Overdue::Notice => self.prompt(PromptKind::Notice, out),
+            Overdue::GiveUp => self.fail(Fault::PeerLost, "no_answer", now, out),
+        }
+    }
+
+    /// Queues a prompt for the caller.
+    fn prompt(&mut self, kind: PromptKind, out: &mut Vec<Output>) {
+        let audio = match kind {
+            PromptKind::Filler => &self.prompts.filler,
+            PromptKind::Notice => &self.prompts.notice,
+            PromptKind::Apology => &self.prompts.apology,
+        };
+        let busy = !self.sides[CALLER].playout.queued().is_zero();
+        if audio.is_empty() || (busy && kind != PromptKind::Apology) {
+            return;
+        }
+        let frame = Frame::live(Format::PCMU, Payload::Raw(audio.clone()), MediaTime::ZERO);
+        let caller = &mut self.sides[CALLER];
+        caller.finish_route();
+        caller.carry(frame, self.transcoders);
+        caller.finish_route();
+        out.push(Output::Fact(Fact::Prompted(kind)));
+    }
+}

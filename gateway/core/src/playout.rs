@@ -1,0 +1,438 @@
+//! Egress queue of one listener, and its ledger. Two disciplines: *Live* drops its oldest, *Speech* drops nothing.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::ledger::Ledger;
+use crate::play_head::PlayHead;
+use crate::{Cut, Frame, Instant, MarkId, MediaTime, Pacing, UtteranceId};
+
+/// How often a listener that echoes marks is asked where it is.
+const MARK_EVERY: MediaTime = MediaTime::from_ms(200);
+
+/// How long after the end of playback an echo may still come.
+const ECHO_GRACE: Duration = Duration::from_secs(1);
+
+/// Beyond a *Speech* queue's bound the source is not read, but what it had sent already still arrives.
+const OVERRUN: MediaTime = MediaTime::from_ms(60_000);
+
+/// Why a frame was not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unqueued {
+    /// Its utterance was cut: it is late.
+    #[error("utterance was cut")]
+    Tombstoned,
+    /// The source sent a minute more than the bound, though it was not read.
+    #[error("queue is full")]
+    Full,
+}
+
+/// Egress queue of one listener: orders, paces, and knows what was received, sent and heard.
+#[derive(Debug)]
+pub struct Playout {
+    pacing: Pacing,
+    echoes_marks: bool,
+    queue: VecDeque<Frame>,
+    queued: MediaTime,
+    dropped: MediaTime,
+    head: PlayHead,
+    ledger: Ledger,
+    /// Marks sent and not echoed, with their positions.
+    marks: VecDeque<(MarkId, MediaTime)>,
+    next_mark: MarkId,
+    /// Position of the last mark asked for.
+    marked: MediaTime,
+    /// Every utterance up to this one was cut.
+    tombstone: Option<UtteranceId>,
+    newest: Option<UtteranceId>,
+    /// The newest utterance has not ended.
+    speaking: bool,
+}
+
+impl Playout {
+    /// An empty queue. `echoes_marks`: the listener confirms positions.
+    #[must_use]
+    pub fn new(pacing: Pacing, echoes_marks: bool) -> Self {
+        Self {
+            pacing,
+            echoes_marks,
+            queue: VecDeque::new(),
+            queued: MediaTime::ZERO,
+            dropped: MediaTime::ZERO,
+            head: PlayHead::default(),
+            ledger: Ledger::default(),
+            marks: VecDeque::new(),
+            next_mark: MarkId { generation: 0, seq: 0 },
+            marked: MediaTime::ZERO,
+            tombstone: None,
+            newest: None,
+            speaking: false,
+        }
+    }
+
+    /// The listener was replaced by another: nothing that was sent counts as still playing.
+    pub fn relisten(&mut self, pacing: Pacing, echoes_marks: bool, now: Instant) {
+        (self.pacing, self.echoes_marks) = (pacing, echoes_marks);
+        self.void_marks();
+        self.head.clear(now);
+    }
+
+    /// Changes the bound of a *Live* queue; *Speech* is not touched.
+    pub fn set_latency_max(&mut self, bound: MediaTime) {
+        if let Pacing::Live { latency_max } = &mut self.pacing {
+            *latency_max = bound;
+        }
+    }
+
+    /// Queues a frame. A *Live* queue past its bound drops its oldest, counted in [`take_dropped`](Self::take_dropped).
+    ///
+    /// # Errors
+    /// [`Unqueued`]: the frame is gone.
+    pub fn enqueue(&mut self, frame: Frame) -> Result<(), Unqueued> {
+        if let Some(utterance) = frame.utterance {
+            if self.tombstone.is_some_and(|dead| utterance <= dead) {
+                return Err(Unqueued::Tombstoned);
+            }
+            self.newest = self.newest.max(Some(utterance));
+        }
+        self.speaking = frame.utterance.is_some();
+        match self.pacing {
+            Pacing::Live { latency_max } => {
+                self.push(frame);
+                while self.queued > latency_max && self.queue.len() > 1 {
+                    let oldest = self.pop().expect("two frames are queued");
+                    self.dropped += oldest.duration;
+                }
+            }
+            Pacing::Speech { queue_max, .. } => {
+                if self.queued > queue_max + OVERRUN {
+                    return Err(Unqueued::Full);
+                }
+                if let Some(utterance) = frame.utterance {
+                    self.ledger.received(utterance, frame.duration);
+                }
+                self.push(frame);
+            }
+        }
+        Ok(())
+    }
+
+    /// All of `utterance` has been queued.
+    pub fn utterance_ended(&mut self, utterance: UtteranceId) {
+        self.ledger.ended(utterance);
+        self.speaking &= self.newest != Some(utterance);
+    }
+
+    /// The next frame that may leave now.
+    pub fn poll_frame(&mut self, now: Instant) -> Option<Frame> {
+        if self.due_at()? > now {
+            return None;
+        }
+        let frame = self.pop()?;
+        if let Pacing::Speech { .. } = self.pacing {
+            let position = self.head.sent();
+            self.head.send(frame.duration, now);
+            if let Some(utterance) = frame.utterance {
+                self.ledger.sent(utterance, position, frame.duration);
+            }
+        }
+        Some(frame)
+    }
+
+    /// A mark to send after the frames polled so far, when one is due: about every 200 ms, and at the end of speech.
+    pub fn poll_mark(&mut self) -> Option<MarkId> {
+        let since = self.head.sent().saturating_sub(self.marked);
+        let at_end = self.queue.is_empty() && !self.speaking && !since.is_zero();
+        if !self.echoes_marks || !(since >= MARK_EVERY || at_end) {
+            return None;
+        }
+        let mark = self.next_mark;
+        self.next_mark.seq = self.next_mark.seq.wrapping_add(1);
+        self.marked = self.head.sent();
+        self.marks.push_back((mark, self.marked));
+        Some(mark)
+    }
+
+    /// When [`poll_frame`](Self::poll_frame) next has something.
+    #[must_use]
+    pub fn due_at(&self) -> Option<Instant> {
+        let front = self.queue.front()?;
+        match self.pacing {
+            Pacing::Live { .. } => Some(Instant::ZERO),
+            Pacing::Speech { lead, .. } => {
+                // Due when the listener has at most `lead` ahead, this frame included; a longer frame when it is dry.
+                let room = lead.saturating_sub(front.duration);
+                Some(self.head.dry_at().saturating_sub(room.to_duration()))
+            }
+        }
+    }
+
+    /// The listener echoed `mark`. One that a cut voided, or that we never sent, proves nothing and gives `false`.
+    pub fn mark_reached(&mut self, mark: MarkId, now: Instant) -> bool {
+        let Some(index) = self.marks.iter().position(|(sent, _)| *sent == mark) else { return false };
+        let position = self.marks[index].1;
+        self.marks.drain(..=index);
+        self.head.confirm(position, now);
+        // An echo that comes too early proves no more than the clock allows.
+        self.ledger.settle(position.min(self.head.position(now)));
+        true
+    }
+
+    /// Interrupts: drops the queue, tombstones every utterance so far, voids the marks. Returns what was not wholly
+    /// heard. The caller must now silence the listener.
+    pub fn cut(&mut self, now: Instant) -> Vec<Cut> {
+        let cuts = self.ledger.cut(self.heard(now));
+        self.queue.clear();
+        self.queued = MediaTime::ZERO;
+        self.tombstone = self.newest;
+        self.speaking = false;
+        self.void_marks();
+        self.head.clear(now);
+        cuts
+    }
+
+    /// Drops queued frames that belong to no utterance (prompts): real speech has come.
+    pub fn drop_prompts(&mut self) {
+        self.queue.retain(|f| f.utterance.is_some());
+        self.queued = self.queue.iter().fold(MediaTime::ZERO, |sum, f| sum + f.duration);
+    }
+
+    /// Whether the listener has, or will get, something to play. One that does not echo its marks is believed to be
+    /// done a second after the clock says so.
+    #[must_use]
+    pub fn is_playing(&self, now: Instant) -> bool {
+        let unconfirmed = !self.marks.is_empty() && now < self.head.dry_at() + ECHO_GRACE;
+        !self.queue.is_empty() || unconfirmed || !self.head.ahead(now).is_zero()
+    }
+
+    /// When all that was sent will have been played, by the clock.
+    #[must_use]
+    pub fn dry_at(&self) -> Instant {
+        self.head.dry_at()
+    }
+
+    /// Whether the source should not be read for now.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self.pacing, Pacing::Speech { queue_max, .. } if self.queued > queue_max)
+    }
+
+    /// Queued audio.
+    #[must_use]
+    pub fn queued(&self) -> MediaTime {
+        self.queued
+    }
+
+    /// Live audio dropped since the last question.
+    pub fn take_dropped(&mut self) -> MediaTime {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// What the listener has certainly heard: the head's estimate, but not past a mark that was not echoed.
+    fn heard(&self, now: Instant) -> MediaTime {
+        let head = self.head.position(now);
+        self.marks.front().map_or(head, |(_, unconfirmed)| head.min(*unconfirmed))
+    }
+
+    fn void_marks(&mut self) {
+        self.marks.clear();
+        self.next_mark = MarkId { generation: self.next_mark.generation.wrapping_add(1), seq: 0 };
+        self.marked = self.head.sent();
+    }
+
+    fn push(&mut self, frame: Frame) {
+        self.queued += frame.duration;
+        self.queue.push_back(frame);
+    }
+
+    fn pop(&mut self) -> Option<Frame> {
+        let frame = self.queue.pop_front()?;
+        self.queued = self.queued.saturating_sub(frame.duration);
+        Some(frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Format;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    const LEAD: MediaTime = MediaTime::from_ms(300);
+    const SPEECH: Pacing = Pacing::Speech { lead: LEAD, queue_max: MediaTime::from_ms(120_000) };
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1000)
+    }
+    const fn ms(ms: u64) -> MediaTime {
+        MediaTime::from_ms(ms)
+    }
+    fn frame(utterance: u32, span_ms: usize) -> Frame {
+        let audio = crate::Payload::Raw(Bytes::from(vec![0xFF; span_ms * 8]));
+        Frame::speech(Format::PCMU, audio, MediaTime::ZERO, UtteranceId(utterance))
+    }
+    fn live(span_ms: usize) -> Frame {
+        Frame { utterance: None, ..frame(0, span_ms) }
+    }
+    fn drain(playout: &mut Playout, now: Instant) -> MediaTime {
+        std::iter::from_fn(|| playout.poll_frame(now)).fold(MediaTime::ZERO, |sum, f| sum + f.duration)
+    }
+
+    #[test]
+    fn live_audio_drops_its_oldest() {
+        let mut playout = Playout::new(Pacing::Live { latency_max: ms(200) }, false);
+        for _ in 0..15 {
+            playout.enqueue(live(20)).unwrap();
+        }
+        assert_eq!(playout.queued(), ms(200));
+        assert_eq!(playout.take_dropped(), ms(100));
+    }
+
+    #[test]
+    fn speech_leaves_at_most_the_lead_ahead_and_drops_nothing() {
+        let mut playout = Playout::new(SPEECH, true);
+        for _ in 0..100 {
+            playout.enqueue(frame(1, 100)).unwrap();
+        }
+        assert_eq!(drain(&mut playout, at(0)), LEAD);
+        assert_eq!(playout.due_at(), Some(at(100)));
+        for step in 1..=10 {
+            assert_eq!(drain(&mut playout, at(step * 100)), ms(100));
+        }
+        assert_eq!(playout.queued(), ms(10_000 - 1300));
+    }
+
+    #[test]
+    fn a_mark_is_asked_for_every_200_ms_and_at_the_end() {
+        let mut playout = Playout::new(SPEECH, true);
+        let mut marks = 0;
+        for _ in 0..5 {
+            playout.enqueue(frame(1, 50)).unwrap();
+            playout.poll_frame(at(0)).unwrap();
+            marks += u32::from(playout.poll_mark().is_some());
+        }
+        assert_eq!(marks, 1, "200 of 250 ms");
+        playout.utterance_ended(UtteranceId(1));
+        assert!(playout.poll_mark().is_some(), "the end");
+        assert!(playout.poll_mark().is_none());
+    }
+
+    #[test]
+    fn late_frames_of_a_cut_utterance_fall_on_its_tombstone() {
+        let mut playout = Playout::new(SPEECH, true);
+        playout.enqueue(frame(1, 100)).unwrap();
+        playout.enqueue(frame(2, 100)).unwrap();
+        playout.cut(at(0));
+        assert_eq!(playout.enqueue(frame(1, 100)), Err(Unqueued::Tombstoned));
+        assert_eq!(playout.enqueue(frame(2, 100)), Err(Unqueued::Tombstoned));
+        assert_eq!(playout.enqueue(frame(3, 100)), Ok(()));
+    }
+
+    #[test]
+    fn marks_echoed_because_of_a_clear_are_not_heard() {
+        let mut playout = Playout::new(SPEECH, true);
+        playout.enqueue(frame(1, 300)).unwrap();
+        playout.poll_frame(at(0)).unwrap();
+        let mark = playout.poll_mark().unwrap();
+        assert_eq!(playout.cut(at(100))[0].heard, ms(100));
+        assert!(!playout.mark_reached(mark, at(110)), "voided at the cut");
+        playout.enqueue(frame(2, 300)).unwrap();
+        playout.poll_frame(at(200)).unwrap();
+        assert!(!playout.mark_reached(mark, at(210)));
+        assert_eq!(playout.cut(at(250))[0].heard, ms(50));
+    }
+
+    #[test]
+    fn nothing_counts_as_heard_past_a_mark_that_was_not_echoed() {
+        let mut playout = Playout::new(SPEECH, true);
+        for _ in 0..3 {
+            playout.enqueue(frame(1, 100)).unwrap();
+            playout.poll_frame(at(0));
+            playout.poll_mark();
+        }
+        assert_eq!(
+            playout.cut(at(5000))[0].heard,
+            ms(200),
+            "the line is frozen: the mark at 200 ms never came"
+        );
+    }
+
+    #[test]
+    fn a_full_queue_asks_for_the_source_not_to_be_read() {
+        let mut playout = Playout::new(Pacing::Speech { lead: LEAD, queue_max: ms(1000) }, true);
+        for _ in 0..11 {
+            playout.enqueue(frame(1, 100)).unwrap();
+        }
+        assert!(playout.is_full());
+        drain(&mut playout, at(0));
+        assert!(!playout.is_full());
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Receive { new: bool, frames: usize },
+        Wait(u64),
+        Echo,
+        EchoAll,
+        Foreign(u32),
+        End,
+        Cut,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (any::<bool>(), 1..40_usize).prop_map(|(new, frames)| Step::Receive { new, frames }),
+            5 => (0..900_u64).prop_map(Step::Wait),
+            3 => Just(Step::Echo),
+            1 => Just(Step::EchoAll),
+            1 => (0..50_u32).prop_map(Step::Foreign),
+            1 => Just(Step::End),
+            1 => Just(Step::Cut),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        /// Whatever comes in whatever order: `heard ≤ sent ≤ received`, heard is never more than time allows, and
+        /// nothing of a cut utterance leaves after the cut.
+        #[test]
+        fn two_thousand_schedules_keep_the_ledger(steps in prop::collection::vec(step(), 1..60)) {
+            let mut playout = Playout::new(SPEECH, true);
+            let (mut now, mut current, mut dead) = (at(1), 1_u32, 0_u32);
+            let mut first_sent: std::collections::BTreeMap<u32, (Instant, MediaTime)> = Default::default();
+            let mut marks = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Receive { new, frames } => {
+                        current += u32::from(new || current <= dead);
+                        for _ in 0..frames {
+                            prop_assert!(playout.enqueue(frame(current, 20)).is_ok());
+                        }
+                    }
+                    Step::Wait(ms) => now = now + std::time::Duration::from_millis(ms),
+                    Step::Echo => if !marks.is_empty() { playout.mark_reached(marks.remove(0), now); },
+                    Step::EchoAll => for mark in marks.drain(..) { playout.mark_reached(mark, now); },
+                    Step::Foreign(seq) => { playout.mark_reached(MarkId { generation: 9999, seq }, now); }
+                    Step::End => playout.utterance_ended(UtteranceId(current)),
+                    Step::Cut => {
+                        for cut in playout.cut(now) {
+                            prop_assert!(cut.heard <= cut.sent && cut.sent <= cut.received, "{cut:?}");
+                            let (since, _) = first_sent.get(&cut.utterance.0).copied().unwrap_or((now, MediaTime::ZERO));
+                            let possible = MediaTime::from_duration(now.saturating_since(since));
+                            prop_assert!(cut.heard <= possible, "heard {cut:?} in {possible:?}");
+                        }
+                        dead = current;
+                    }
+                }
+                while let Some(sent) = playout.poll_frame(now) {
+                    let utterance = sent.utterance.unwrap().0;
+                    prop_assert!(utterance > dead, "an utterance that was cut left after the cut");
+                    first_sent.entry(utterance).or_insert((now, MediaTime::ZERO)).1 += sent.duration;
+                    marks.extend(playout.poll_mark());
+                }
+                prop_assert!(playout.due_at().is_none_or(|due| due > now), "a frame that is due has left");
+            }
+        }
+    }
+}
