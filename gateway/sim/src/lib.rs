@@ -1,4 +1,5 @@
 //! The doubles: scripted peers on the wire without IO, a virtual clock, and faults.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod contract;
 pub mod twilio;

@@ -6,103 +6,24 @@
 //! harness's.
 
 mod playback;
+mod script;
+mod wire;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use patchbay_core::{Codec, Format, Instant, MediaTime, Wire};
-use serde::Deserialize;
-use std::borrow::Cow;
+use patchbay_core::{Instant, MediaTime, Wire};
 
 use self::playback::Playback;
 pub use self::playback::{Clear, Echo, Ending, Heard, Log, Span};
+pub use self::script::{Config, Silence, Step};
+use self::wire::{Said, echo, json, message, parse, text};
 
 /// A barge-in waits at most this for the speech that it interrupts.
 const BARGE_IN_WITHIN: MediaTime = MediaTime::from_ms(30_000);
-
-/// The stream that the double opens.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// `MZ…`
-    pub stream_sid: String,
-    /// `CA…`
-    pub call_sid: String,
-    /// `AC…`
-    pub account_sid: String,
-    /// `<Parameter>`s of the TwiML.
-    pub custom_parameters: BTreeMap<String, String>,
-    /// What `start.mediaFormat` announces and the script's audio is in. Every real stream so far was µ-law.
-    pub format: Format,
-    /// Timestamp of the first 20 ms; real calls showed 102, 155 and 171.
-    pub first_timestamp_ms: u64,
-    /// What is sent while the caller is silent.
-    pub silence: Silence,
-    /// Whether the timeline and the log of `media` messages are kept. Load generators do without.
-    pub records: bool,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            stream_sid: "MZ00000000000000000000000000000001".into(),
-            call_sid: "CA00000000000000000000000000000001".into(),
-            account_sid: "AC00000000000000000000000000000001".into(),
-            custom_parameters: BTreeMap::new(),
-            format: Format::PCMU,
-            first_timestamp_ms: 155,
-            silence: Silence::Frames,
-            records: true,
-        }
-    }
-}
-
-/// What is sent while the caller is silent. Both were seen on real calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Silence {
-    /// A frame of silence every 20 ms.
-    Frames,
-    /// Nothing; the timestamp jumps.
-    Holes,
-}
-
-/// One thing that the caller does. The script runs on the double's clock of 20 ms.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Does nothing for that many milliseconds.
-    Wait(u64),
-    /// Says this audio, of the stream's format, in real time; done when it has been said.
-    Say(Bytes),
-    /// Waits until something plays.
-    WaitForAudio {
-        /// Gives up after this; the log tells.
-        at_most_ms: u64,
-    },
-    /// Waits until nothing has played for `ms`.
-    WaitForSilence {
-        /// How long it is to be silent.
-        ms: u64,
-        /// Gives up after this; the log tells.
-        at_most_ms: u64,
-    },
-    /// Presses a key.
-    Dtmf(char),
-    /// Says `audio` when that much of the speech in progress has been heard; gives up waiting after 30 s.
-    BargeIn {
-        /// Audio heard of the speech in progress.
-        after_ms_of_model_speech: u64,
-        /// What is said.
-        audio: Bytes,
-    },
-    /// Sends this text as it is: a fault.
-    Send(String),
-    /// Hangs up: `stop`, then a close.
-    HangUp,
-    /// The connection breaks: no `stop`. Shown as a close with code 1006, which the harness turns into a reset.
-    Reset,
-}
 
 /// The double. Feed it wires and time; it writes the wires of Twilio's side.
 pub struct TwilioDouble {
@@ -246,26 +167,9 @@ impl TwilioDouble {
         }
         self.phase = Phase::Streaming { opened_at: now };
         out.push(text(r#"{"event":"connected","protocol":"Call","version":"1.0.0"}"#));
-        let start = self.start_part();
+        let start = wire::start_part(&self.config, &self.sid_json);
         self.send("start", &start, out);
         self.run_script(MediaTime::ZERO, out);
-    }
-
-    fn start_part(&self) -> String {
-        let encoding = match self.config.format.codec {
-            Codec::Pcmu => "audio/x-mulaw",
-            Codec::Pcma => "audio/x-alaw",
-            Codec::L16 => "audio/x-l16",
-            Codec::Opus => "audio/opus",
-        };
-        let rate_hz = self.config.format.rate_hz;
-        let parameters = serde_json::to_string(&self.config.custom_parameters).expect("strings are JSON");
-        format!(
-            r#"{{"streamSid":{},"accountSid":{},"callSid":{},"tracks":["inbound"],"mediaFormat":{{"encoding":"{encoding}","sampleRate":{rate_hz},"channels":1}},"customParameters":{parameters}}}"#,
-            self.sid_json,
-            json(&self.config.account_sid),
-            json(&self.config.call_sid),
-        )
     }
 
     /// Sends `event` with its part under the same key.
@@ -411,74 +315,5 @@ impl TwilioDouble {
             self.log.missed.push(self.step);
         }
         is_met || is_in_vain
-    }
-}
-
-fn text(message: impl Into<Bytes>) -> Wire {
-    Wire::Text(message.into())
-}
-
-fn json(text: &str) -> String {
-    serde_json::to_string(text).expect("a string is JSON")
-}
-
-fn message(event: &str, sequence: u64, sid_json: &str, part: &str) -> Wire {
-    text(format!(
-        r#"{{"event":"{event}","sequenceNumber":"{sequence}","streamSid":{sid_json},"{event}":{part}}}"#
-    ))
-}
-
-fn echo(name: &str, sequence: &mut u64, sid_json: &str, out: &mut Vec<Wire>) {
-    *sequence += 1;
-    out.push(message("mark", *sequence, sid_json, &format!(r#"{{"name":{}}}"#, json(name))));
-}
-
-/// What the gateway may say. A missing, wrong or additional member makes the message invalid (warning 31951).
-enum Said {
-    Media(Bytes),
-    Mark(Box<str>),
-    Clear,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SaidWire<'a> {
-    #[serde(borrow)]
-    event: Cow<'a, str>,
-    #[serde(borrow, rename = "streamSid")]
-    sid: Cow<'a, str>,
-    #[serde(borrow)]
-    media: Option<MediaWire<'a>>,
-    #[serde(borrow)]
-    mark: Option<MarkWire<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MediaWire<'a> {
-    #[serde(borrow)]
-    payload: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MarkWire<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-}
-
-fn parse(text: &[u8], sid: &str) -> Option<Said> {
-    let said: SaidWire<'_> = serde_json::from_slice(text).ok()?;
-    if said.sid != sid {
-        return None;
-    }
-    match (&*said.event, said.media, said.mark) {
-        ("media", Some(media), None) => {
-            let audio = STANDARD.decode(media.payload.as_bytes()).ok()?;
-            (!audio.is_empty()).then(|| Said::Media(audio.into()))
-        }
-        ("mark", None, Some(mark)) => Some(Said::Mark(mark.name.into())),
-        ("clear", None, None) => Some(Said::Clear),
-        _ => None,
     }
 }

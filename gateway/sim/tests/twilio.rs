@@ -1,5 +1,7 @@
 //! The Twilio double as a gateway sees it, and the Twilio leg against it, in virtual time.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use bytes::Bytes;
 use patchbay_core::{
     Command, Down, Event, Format, Frame, Instant, Leg, MarkId, MediaTime, Outbox, Payload, Wire,
@@ -57,7 +59,7 @@ impl Line {
 
     fn run_until(&mut self, end_ms: u64) {
         while let Some(due) = self.double.poll_timeout().filter(|due| *due <= at(end_ms)) {
-            self.now = due.saturating_since(at(0)).as_micros() as u64 / 1000;
+            self.now = due.as_micros() / 1000 - 1_000;
             let mut out = Vec::new();
             self.double.on_timeout(due, &mut out);
             self.keep(out);
@@ -392,4 +394,38 @@ fn every_format_that_a_stream_may_announce_works_both_ways() {
         pair.run_until(at(100));
         assert_eq!((pair.ingress(), pair.double.heard()), (audio.to_vec(), &audio[..]), "{format}");
     }
+}
+
+#[test]
+fn the_twilio_leg_keeps_the_contract() {
+    let text = |value: Value| Wire::Text(value.to_string().into());
+    let start = json!({"event": "start", "sequenceNumber": "1", "streamSid": SID, "start": {
+        "streamSid": SID, "accountSid": "AC1", "callSid": "CA1", "tracks": ["inbound"],
+        "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+        "customParameters": {"route": "a"}}});
+    let connected = json!({"event": "connected", "protocol": "Call", "version": "1.0.0"});
+    let media = |timestamp: &str| {
+        json!({"event": "media", "sequenceNumber": "2", "streamSid": SID, "media": {
+            "track": "inbound", "chunk": "1", "timestamp": timestamp, "payload": "////".repeat(54)}})
+    };
+    let samples = [
+        text(connected.clone()),
+        text(start.clone()),
+        text(media("155")),
+        text(media("175")),
+        text(media("5175")),
+        text(json!({"event": "dtmf", "streamSid": SID, "dtmf": {"track": "inbound_track", "digit": "5"}})),
+        text(json!({"event": "mark", "streamSid": SID, "mark": {"name": "g0.1"}})),
+        text(json!({"event": "stop", "streamSid": SID, "stop": {"accountSid": "AC1", "callSid": "CA1"}})),
+    ];
+    let is_media = |wire: &Wire| {
+        let Wire::Text(text) = wire else { return false };
+        serde_json::from_slice::<Value>(text).unwrap()["event"] == "media"
+    };
+    let media = patchbay_legs::Media { ingress: Format::PCMU, egress: Format::PCMU };
+    let make = || (patchbay_legs::twilio::ENDPOINT.open)(&json!({}), media).unwrap();
+    let opening = [Wire::Opened, text(connected), text(start)];
+    let subject =
+        patchbay_sim::contract::Subject { make: &make, opening: &opening, samples: &samples, is_media };
+    assert_eq!(subject.check(2_000), Ok(()));
 }
