@@ -7,7 +7,7 @@ mod endpoint;
 
 pub use endpoint::{ConfigError, EndpointDef, Media, Transport};
 
-endpoint::endpoints! { twilio }
+endpoint::endpoints! { realtime, twilio }
 
 /// The endpoint of that kind.
 #[must_use]

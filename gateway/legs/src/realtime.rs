@@ -1,0 +1,663 @@
+//! OpenAI's realtime API and its dialects: OpenAI GA, Azure OpenAI GA, Azure's dated preview, as configuration.
+//!
+//! Source: the types of `openai` npm 7.55.0 (2026-11-10), generated from OpenAI's specification, and Microsoft's
+//! `realtime-audio-websockets.md`; gathered in `reference/realtime.md` with the traps met in the field.
+//!
+//! Life: `Opened` → `session.update` at once → `session.updated` → [`Event::LegUp`]. The caller's audio is appended as
+//! it comes; the model's comes faster than real time, as utterances, one for each audio part of an item. What was said
+//! is kept as text, and what was not answered as audio, so that [`Leg::successor`] can carry on over a new connection.
+
+mod answering;
+mod bucket;
+mod config;
+mod delta;
+mod dialect;
+mod fault;
+mod history;
+mod renewal;
+mod speech;
+mod unanswered;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use patchbay_core::{
+    Caps, Command, Cut, Down, Event, Fault, Format, Frame, Instant, Leg, LegError, MediaTime, Outbox, Pacing,
+    Payload, Role, Usage, Wire,
+};
+use serde_json::Value;
+
+use self::answering::{Answering, Due, Instructions};
+use self::bucket::Bucket;
+pub use self::config::{
+    Auth, Config, Dialect, Eagerness, Effort, NoiseReduction, OPENAI_BASE_URL, Target, TurnDetection, target,
+};
+use self::fault::Severity;
+use self::history::History;
+use self::renewal::Owed;
+use self::speech::{Speech, Taken};
+use self::unanswered::Unanswered;
+use self::wire::{Kind, PeerError, Piece, ResponseUsage, ServerEvent, TranscriptionUsage};
+use crate::{ConfigError, EndpointDef, Media, Transport};
+
+/// A realtime model at OpenAI, Azure, or a compatible provider.
+pub static ENDPOINT: EndpointDef =
+    EndpointDef { kind: "realtime", transport: Transport::Dialled, sends: FORMATS, receives: FORMATS, open };
+
+/// What the API takes and gives, best first for a telephone.
+const FORMATS: &[Format] = &[Format::PCMU, Format::PCMA, Format::L16_24K];
+
+/// From `Opened` to `session.updated`.
+const UP_WITHIN: Duration = Duration::from_secs(3);
+
+fn open(config: &Value, media: Media) -> Result<Box<dyn Leg>, ConfigError> {
+    let refuse = |reason| ConfigError { kind: ENDPOINT.kind, reason };
+    let config = serde_json::from_value::<Config>(config.clone()).map_err(|e| refuse(e.to_string()))?;
+    Ok(Box::new(Realtime::new(config, media).map_err(refuse)?))
+}
+
+/// One connection to a realtime model.
+pub struct Realtime {
+    setup: Arc<Setup>,
+    phase: Phase,
+    /// Ordinal of the ingress message.
+    message: u64,
+    /// Number of the last event id that we gave.
+    sent: u32,
+    answering: Answering,
+    speech: Speech,
+    history: History,
+    unanswered: Unanswered,
+    owed: Owed,
+    nonsense: Bucket,
+    /// Whether this leg carries on a conversation that began on another connection.
+    renewed: bool,
+    /// Whether the caller's audio since the last commit is enough to commit (without a detector of the provider's).
+    uncommitted: MediaTime,
+}
+
+/// What does not change, shared with successors.
+struct Setup {
+    config: Config,
+    media: Media,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Dialling,
+    /// `session.update` went out with this event id.
+    Updating { event: u32, deadline: Instant },
+    Up,
+    Down { fatal: bool },
+}
+
+impl Realtime {
+    /// # Errors
+    /// What is wrong with the configuration, and what to write instead.
+    pub fn new(config: Config, media: Media) -> Result<Self, String> {
+        config.check()?;
+        for format in [media.ingress, media.egress] {
+            if !FORMATS.contains(&format) {
+                return Err(format!("{format} is none of the API's formats"));
+            }
+        }
+        Ok(Self::fresh(Arc::new(Setup { config, media })))
+    }
+
+    fn fresh(setup: Arc<Setup>) -> Self {
+        Self {
+            phase: Phase::Dialling,
+            message: 0,
+            sent: 0,
+            answering: Answering::new(),
+            speech: Speech::new(setup.media.ingress),
+            history: History::default(),
+            unanswered: Unanswered::new(setup.media.egress),
+            owed: Owed::Nothing,
+            nonsense: Bucket::new(),
+            renewed: false,
+            uncommitted: MediaTime::ZERO,
+            setup,
+        }
+    }
+
+    fn config(&self) -> &Config {
+        &self.setup.config
+    }
+
+    fn next_event(&mut self) -> u32 {
+        self.sent = self.sent.wrapping_add(1);
+        self.sent
+    }
+
+    fn is_up(&self) -> bool {
+        self.phase == Phase::Up
+    }
+
+    fn is_down(&self) -> bool {
+        matches!(self.phase, Phase::Down { .. })
+    }
+
+    /// Ends the leg over an open transport.
+    fn end(&mut self, down: Down, code: u16, out: &mut Outbox) {
+        out.close(code, "");
+        self.down(down, out);
+    }
+
+    fn down(&mut self, down: Down, out: &mut Outbox) {
+        self.phase = Phase::Down { fatal: matches!(down, Down::Fatal { .. } | Down::HungUp) };
+        out.event(Event::LegDown(down));
+    }
+
+    fn opened(&mut self, now: Instant, out: &mut Outbox) {
+        if self.phase != Phase::Dialling {
+            return;
+        }
+        let event = self.next_event();
+        self.phase = Phase::Updating { event, deadline: now + UP_WITHIN };
+        dialect::send(&dialect::session_update(self.config(), self.setup.media, event), out);
+    }
+
+    /// Drops a message that makes no sense; too many of them end the leg.
+    fn drop_nonsense(&mut self, reason: &'static str, now: Instant, out: &mut Outbox) -> Result<(), LegError> {
+        out.event(Event::MessageDropped { reason });
+        if self.nonsense.take(now) {
+            return Ok(());
+        }
+        self.phase = Phase::Down { fatal: false };
+        Err(LegError {
+            fault: Fault::PeerMisbehaved,
+            what: "too many messages that make no sense",
+            message: self.message,
+        })
+    }
+
+    fn on_text(&mut self, text: &Bytes, now: Instant, out: &mut Outbox) -> Result<(), LegError> {
+        if let Some(delta) = delta::scan(text) {
+            return self.on_audio(delta.response, delta.item, delta.part, delta.audio, now, out);
+        }
+        match serde_json::from_slice::<ServerEvent>(text) {
+            Ok(event) => self.on_event(event, now, out),
+            Err(_) => self.drop_nonsense("malformed_event", now, out),
+        }
+    }
+
+    fn on_event(&mut self, event: ServerEvent, now: Instant, out: &mut Outbox) -> Result<(), LegError> {
+        let kind = Kind::of(&event.name);
+        if event.name.starts_with("response.") {
+            self.answering.sign_of_life(now);
+        }
+        match kind {
+            Kind::Updated => self.updated(now, out),
+            Kind::SpeechStarted => self.speech_started(out),
+            Kind::SpeechStopped => self.speech_stopped(now, out),
+            Kind::Committed => self.committed(&event, now, out),
+            Kind::ItemAdded => self.item_added(&event),
+            Kind::CallerSaid(piece) => self.caller_said(event, piece, out),
+            Kind::ModelSaid(piece) => self.model_said(event, piece, out),
+            Kind::ResponseCreated => self.response_created(&event, now, out),
+            Kind::Audio => return self.audio_by_parser(event, now, out),
+            Kind::AudioDone => self.audio_done(&event, out),
+            Kind::ResponseDone => self.response_done(event, now, out),
+            Kind::Error => self.on_error(&event.error.unwrap_or_default(), now, out),
+            Kind::OfResponse | Kind::Ignored => {}
+            Kind::Unknown => out.event(Event::MessageDropped { reason: "unknown_event" }),
+        }
+        Ok(())
+    }
+
+    // --- audio of the model ---
+
+    fn audio_by_parser(&mut self, event: ServerEvent, now: Instant, out: &mut Outbox) -> Result<(), LegError> {
+        let (Some(item), Some(delta)) = (event.item_id, event.delta) else {
+            return self.drop_nonsense("malformed_event", now, out);
+        };
+        let response = event.response_id.unwrap_or_default();
+        let audio = Bytes::from(String::from(delta));
+        self.on_audio(&response, &item, event.content_index.unwrap_or(0), audio, now, out)
+    }
+
+    fn on_audio(
+        &mut self,
+        response: &str,
+        item: &str,
+        part: u32,
+        audio: Bytes,
+        now: Instant,
+        out: &mut Outbox,
+    ) -> Result<(), LegError> {
+        let Ok(payload) = Payload::base64(audio) else {
+            return self.drop_nonsense("bad_base64", now, out);
+        };
+        if !self.is_up() {
+            return self.drop_nonsense("audio_before_session", now, out);
+        }
+        self.respect(response, now, out);
+        if self.answering.is_late(response) {
+            out.event(Event::MessageDropped { reason: "late_delta" });
+        } else if !payload.is_empty() {
+            self.take_audio(response, item, part, payload, now, out);
+        }
+        Ok(())
+    }
+
+    /// Audio is proof that its answer began, even if nobody said so.
+    fn respect(&mut self, response: &str, now: Instant, out: &mut Outbox) {
+        if self.answering.begun(response, now) {
+            out.event(Event::ResponseStarted);
+        }
+    }
+
+    fn take_audio(
+        &mut self,
+        response: &str,
+        item: &str,
+        part: u32,
+        payload: Payload,
+        now: Instant,
+        out: &mut Outbox,
+    ) {
+        let format = self.setup.media.ingress;
+        let (taken, forgotten) = self.speech.take(response, item, part, payload.len());
+        if let Some(utterance) = forgotten {
+            out.event(Event::UtteranceEnded { utterance });
+        }
+        let (utterance, pts) = match taken {
+            Taken::Begun(utterance) => {
+                self.history.place(item, part, Role::Model);
+                self.unanswered.settled();
+                self.owed.begun();
+                out.event(Event::UtteranceStarted { utterance, item: item.into() });
+                (utterance, MediaTime::ZERO)
+            }
+            Taken::More(utterance, pts) => (utterance, pts),
+            Taken::Late => return out.event(Event::MessageDropped { reason: "late_delta" }),
+        };
+        let frame = Frame::speech(format, payload, pts, utterance);
+        self.answering.spoke(frame.duration, now);
+        out.event(Event::AudioReceived(frame));
+    }
+
+    fn audio_done(&mut self, event: &ServerEvent, out: &mut Outbox) {
+        let Some(item) = &event.item_id else { return };
+        if let Some(utterance) = self.speech.end(item, event.content_index.unwrap_or(0)) {
+            out.event(Event::UtteranceEnded { utterance });
+        }
+    }
+
+    // --- the caller's turn ---
+
+    fn speech_started(&mut self, out: &mut Outbox) {
+        self.unanswered.speech_started();
+        self.answering.expect_nothing();
+        self.owed = Owed::Nothing;
+        out.event(Event::SpeechStarted);
+    }
+
+    fn speech_stopped(&mut self, now: Instant, out: &mut Outbox) {
+        self.turn_ended(now);
+        out.event(Event::SpeechStopped);
+    }
+
+    fn turn_ended(&mut self, now: Instant) {
+        if self.config().turn_detection.creates_response() {
+            self.answering.expect(now);
+            self.owed = Owed::Answer;
+        }
+    }
+
+    fn committed(&mut self, event: &ServerEvent, now: Instant, out: &mut Outbox) {
+        // Some compatible servers never say that speech stopped.
+        if self.unanswered.speaking() && self.owed == Owed::Nothing && self.reports_speech() {
+            out.event(Event::SpeechStopped);
+        }
+        self.unanswered.committed();
+        self.uncommitted = MediaTime::ZERO;
+        if let Some(item) = &event.item_id {
+            self.history.place(item, 0, Role::Caller);
+        }
+        self.turn_ended(now);
+    }
+
+    fn item_added(&mut self, event: &ServerEvent) {
+        let Some(item) = &event.item else { return };
+        let (Some(id), Some("message")) = (&item.id, item.kind.as_deref()) else { return };
+        match item.role.as_deref() {
+            Some("user") => self.history.place(id, 0, Role::Caller),
+            Some("assistant") => self.history.place(id, 0, Role::Model),
+            _ => {}
+        }
+    }
+
+    fn reports_speech(&self) -> bool {
+        self.config().turn_detection != TurnDetection::None
+    }
+
+    // --- transcripts ---
+
+    fn caller_said(&mut self, event: ServerEvent, piece: Piece, out: &mut Outbox) {
+        if let (Some(item), Some(usage)) = (&event.item_id, &event.usage) {
+            out.event(Event::UsageReported(transcription_usage(item, usage)));
+        }
+        if piece == Piece::Whole {
+            self.unanswered.settled();
+        }
+        self.transcript(event, Role::Caller, piece, out);
+    }
+
+    fn model_said(&mut self, event: ServerEvent, piece: Piece, out: &mut Outbox) {
+        if event.response_id.as_deref().is_some_and(|id| self.answering.is_muted(id)) {
+            return;
+        }
+        self.transcript(event, Role::Model, piece, out);
+    }
+
+    fn transcript(&mut self, event: ServerEvent, role: Role, piece: Piece, out: &mut Outbox) {
+        let whole = event.transcript.or(event.text);
+        let text = if piece == Piece::Next { event.delta } else { whole };
+        let (Some(item), Some(text)) = (event.item_id, text) else { return };
+        let part = event.content_index.unwrap_or(0);
+        let is_final = piece == Piece::Whole;
+        let taken = if is_final {
+            self.history.set(&item, part, role, &text)
+        } else {
+            self.history.add(&item, part, role, &text)
+        };
+        if taken {
+            out.event(Event::TranscriptReceived { role, item, text, is_final });
+        }
+    }
+
+    // --- answers ---
+
+    fn response_created(&mut self, event: &ServerEvent, now: Instant, out: &mut Outbox) {
+        let id = event.response.as_ref().and_then(|r| r.id.as_deref()).unwrap_or_default();
+        self.respect(id, now, out);
+    }
+
+    fn response_done(&mut self, event: ServerEvent, now: Instant, out: &mut Outbox) {
+        let Some(response) = event.response else { return };
+        let id = response.id.unwrap_or_default();
+        if let Some(usage) = &response.usage {
+            out.event(Event::UsageReported(response_usage(&id, usage)));
+        }
+        let mut ended = Vec::new();
+        self.speech.end_response(&id, &mut ended);
+        ended.into_iter().for_each(|utterance| out.event(Event::UtteranceEnded { utterance }));
+        if !self.answering.done(&id, now) {
+            return;
+        }
+        let completed = response.status.as_deref() == Some("completed");
+        out.event(Event::ResponseEnded { completed });
+        if response.status.as_deref() == Some("failed") {
+            let error = response.status_details.and_then(|d| d.error).unwrap_or_default();
+            return self.response_failed(&error, now, out);
+        }
+        if completed {
+            self.answering.succeeded();
+        }
+        self.owed.ended();
+        self.ask_deferred(now, out);
+    }
+
+    fn response_failed(&mut self, error: &PeerError, now: Instant, out: &mut Outbox) {
+        let code = fault::code_of(error);
+        match fault::severity(error) {
+            Severity::Fatal => return self.end(fault::fatal(Fault::TenantConfig, &code), 1000, out),
+            Severity::Expired => return self.end(Down::Expired, 1000, out),
+            _ => out.event(Event::PeerComplained { code }),
+        }
+        if self.answering.retry(now) {
+            return;
+        }
+        let down = if fault::is_rate_limit(error) {
+            Down::Refused { retry_after: None }
+        } else {
+            Down::Lost { code: 1011 }
+        };
+        self.end(down, 1000, out);
+    }
+
+    fn ask_deferred(&mut self, now: Instant, out: &mut Outbox) {
+        if let Some(instructions) = self.answering.take_deferred() {
+            self.ask(instructions, now, out);
+        }
+    }
+
+    /// Sends `response.create`, or keeps it until the answer in progress has ended.
+    fn ask(&mut self, instructions: Instructions, now: Instant, out: &mut Outbox) {
+        if !self.answering.may_ask(&instructions) {
+            return;
+        }
+        let event = self.next_event();
+        dialect::send(&dialect::respond(instructions.as_deref(), event), out);
+        self.answering.asked(event, instructions, now);
+    }
+
+    fn cancel(&mut self, out: &mut Outbox) {
+        self.speech.mute();
+        self.owed.cancelled();
+        if let Some(response) = self.answering.cancel() {
+            let event = self.next_event();
+            dialect::send(&dialect::cancel(response.as_deref(), event), out);
+        }
+    }
+
+    /// Tells the model what was heard of its utterance, if that is less than what it holds.
+    fn truncate(&mut self, cut: Cut, out: &mut Outbox) {
+        let Some(utterance) = self.speech.truncate(cut.utterance) else { return };
+        let (item, part) = (&*utterance.item, utterance.part);
+        let received = utterance.received(self.setup.media.ingress);
+        let heard = cut.heard.min(received);
+        if utterance.ended && heard.as_ms() >= received.as_ms() {
+            return;
+        }
+        let event = self.next_event();
+        if heard.as_ms() == 0 && !self.speech.has_siblings(&utterance) {
+            dialect::send(&dialect::delete(item, event), out);
+        } else {
+            dialect::send(&dialect::truncate(item, part, heard.as_ms(), event), out);
+        }
+        if let Some(text) = self.history.cut(item, part, heard, received).filter(|t| !t.is_empty()) {
+            let text = text.into();
+            let item = utterance.item;
+            out.event(Event::TranscriptReceived { role: Role::Model, item, text, is_final: true });
+        }
+    }
+
+    // --- errors ---
+
+    fn on_error(&mut self, error: &PeerError, now: Instant, out: &mut Outbox) {
+        let ours = error.event_id.as_deref().and_then(dialect::event_number);
+        let code = fault::code_of(error);
+        match fault::severity(error) {
+            Severity::Fatal => return self.end(fault::fatal(Fault::TenantConfig, &code), 1000, out),
+            Severity::Expired => return self.end(Down::Expired, 1000, out),
+            Severity::Busy => return self.busy(ours, now),
+            Severity::Benign => {}
+            Severity::Complaint => out.event(Event::PeerComplained { code }),
+        }
+        match self.phase {
+            // A refused update is never followed by `session.updated`.
+            Phase::Updating { event, .. } if ours.is_none() || ours == Some(event) => {
+                self.end(fault::down_by_rejection(error), 1000, out);
+            }
+            _ if ours.is_some() && ours == self.answering.requested() => self.request_refused(now, out),
+            _ => {}
+        }
+    }
+
+    fn busy(&mut self, ours: Option<u32>, now: Instant) {
+        let requested = self.answering.requested();
+        if requested.is_some() && (ours.is_none() || ours == requested) {
+            self.answering.busy(now);
+        }
+    }
+
+    fn request_refused(&mut self, now: Instant, out: &mut Outbox) {
+        self.answering.refused();
+        if !self.answering.retry(now) {
+            self.end(Down::Lost { code: 1011 }, 1000, out);
+        }
+    }
+
+    // --- commands ---
+
+    fn play(&mut self, frame: &Frame, out: &mut Outbox) {
+        if frame.format != self.setup.media.egress || frame.payload.is_empty() {
+            return;
+        }
+        self.unanswered.push(&frame.payload);
+        if self.is_up() {
+            self.uncommitted += frame.duration;
+            dialect::append(&frame.payload, out);
+        }
+    }
+
+    fn respond(&mut self, instructions: Instructions, now: Instant, out: &mut Outbox) {
+        self.owed = Owed::Asked(instructions.clone());
+        if !self.is_up() {
+            return;
+        }
+        self.commit_turn(out);
+        self.ask(instructions, now, out);
+    }
+
+    /// Without a detector of the provider's, a turn ends when we ask for the answer. Less than 100 ms is refused.
+    fn commit_turn(&mut self, out: &mut Outbox) {
+        if !self.reports_speech() && self.uncommitted >= MediaTime::from_ms(100) {
+            let event = self.next_event();
+            dialect::send(&dialect::bare("input_audio_buffer.commit", event), out);
+            self.uncommitted = MediaTime::ZERO;
+        }
+    }
+
+    fn flush(&mut self, out: &mut Outbox) {
+        self.unanswered.clear();
+        self.uncommitted = MediaTime::ZERO;
+        if self.is_up() {
+            let event = self.next_event();
+            dialect::send(&dialect::bare("input_audio_buffer.clear", event), out);
+        }
+    }
+
+    /// Does what is due, so that no deadline is left in the past.
+    fn catch_up(&mut self, now: Instant, out: &mut Outbox) {
+        while self.poll_timeout().is_some_and(|at| at <= now) {
+            match self.answering.due(now).filter(|_| self.is_up()) {
+                Some(Due::Ask(instructions)) => self.ask(instructions, now, out),
+                Some(Due::Nudge) => self.nudge(now, out),
+                Some(Due::Lost) | None => self.end(Down::Lost { code: fault::LOST }, 1000, out),
+            }
+        }
+    }
+
+    fn nudge(&mut self, now: Instant, out: &mut Outbox) {
+        let event = self.next_event();
+        dialect::send(&dialect::cancel(None, event), out);
+        let instructions = self.answering.forget_request();
+        self.ask(instructions, now, out);
+    }
+}
+
+impl Leg for Realtime {
+    fn caps(&self) -> Caps {
+        Caps {
+            ingress: self.setup.media.ingress,
+            egress: self.setup.media.egress,
+            pacing: Pacing::Live { latency_max: MediaTime::from_ms(200) },
+            multiple: MediaTime::from_ms(1),
+            can_clear: true,
+            echoes_marks: false,
+            echoes_marks_on_clear: false,
+            reports_speech: self.reports_speech(),
+            can_cancel: true,
+            can_truncate: true,
+            answers: true,
+        }
+    }
+
+    fn on_wire(&mut self, wire: Wire, now: Instant, out: &mut Outbox) -> Result<(), LegError> {
+        if self.is_down() {
+            return Ok(());
+        }
+        self.message += u64::from(matches!(wire, Wire::Text(_) | Wire::Binary(_)));
+        match wire {
+            Wire::Opened => self.opened(now, out),
+            Wire::Text(text) => self.on_text(&text, now, out)?,
+            Wire::Binary(_) => self.drop_nonsense("binary_message", now, out)?,
+            Wire::Close { code, reason } => self.down(fault::down_by_close(code, &reason, self.is_up()), out),
+            Wire::Refused(refusal) => self.down(fault::down_by_refusal(&refusal), out),
+        }
+        self.catch_up(now, out);
+        Ok(())
+    }
+
+    fn on_command(&mut self, command: Command, now: Instant, out: &mut Outbox) -> Result<(), LegError> {
+        if self.is_down() {
+            return Ok(());
+        }
+        match command {
+            Command::Play(frame) => self.play(&frame, out),
+            Command::Mark(_) => {}
+            Command::Flush => self.flush(out),
+            Command::Cancel => self.cancel(out),
+            Command::Truncate(cut) => self.truncate(cut, out),
+            Command::Respond { instructions } => self.respond(instructions, now, out),
+            Command::Hangup { code } => self.end(Down::HungUp, code, out),
+        }
+        self.catch_up(now, out);
+        Ok(())
+    }
+
+    fn on_timeout(&mut self, now: Instant, out: &mut Outbox) -> Result<(), LegError> {
+        self.catch_up(now, out);
+        Ok(())
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Updating { deadline, .. } => Some(deadline),
+            Phase::Up => self.answering.poll_timeout(),
+            Phase::Dialling | Phase::Down { .. } => None,
+        }
+    }
+
+    fn successor(&self) -> Option<Box<dyn Leg>> {
+        self.renew().map(|leg| Box::new(leg) as Box<dyn Leg>)
+    }
+}
+
+/// Usage of one response; cached counts are a subset of the input counts.
+fn response_usage(id: &str, usage: &ResponseUsage) -> Usage {
+    let input = usage.input_token_details.as_ref();
+    let cached = input.and_then(|i| i.cached_tokens_details.as_ref());
+    let output = usage.output_token_details.as_ref();
+    Usage {
+        kind: "response".into(),
+        key: id.into(),
+        text_in: input.and_then(|i| i.text_tokens).unwrap_or(0),
+        audio_in: input.and_then(|i| i.audio_tokens).unwrap_or(0),
+        text_in_cached: cached.and_then(|c| c.text_tokens).unwrap_or(0),
+        audio_in_cached: cached.and_then(|c| c.audio_tokens).unwrap_or(0),
+        text_out: output.and_then(|o| o.text_tokens).unwrap_or(0),
+        audio_out: output.and_then(|o| o.audio_tokens).unwrap_or(0),
+        duration_ms: 0,
+    }
+}
+
+fn transcription_usage(item: &str, usage: &TranscriptionUsage) -> Usage {
+    let input = usage.input_token_details.as_ref();
+    let seconds = usage.seconds.filter(|s| s.is_finite()).unwrap_or(0.0).clamp(0.0, 86_400.0);
+    Usage {
+        kind: "transcription".into(),
+        key: item.into(),
+        text_in: input.and_then(|i| i.text_tokens).unwrap_or(0),
+        audio_in: input.and_then(|i| i.audio_tokens).unwrap_or(0),
+        text_out: usage.output_tokens.unwrap_or(0),
+        duration_ms: u64::try_from(Duration::from_secs_f64(seconds).as_millis()).unwrap_or(0),
+        ..Usage::default()
+    }
+}

@@ -1,0 +1,219 @@
+//! The hot path in: finds the audio of a `response.output_audio.delta` without a JSON tree and without decoding it.
+//!
+//! The scanner reads one flat object whose values are plain strings and numbers. Everything else (an escape, a nested
+//! value, a key twice, a malformed byte) is left to the full parser, so it can be slow but never wrong.
+
+use bytes::Bytes;
+use memchr::memchr2;
+
+/// What an audio delta says. Ids are opaque; the audio is base64 text, not yet checked.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct AudioDelta<'a> {
+    pub(super) response: &'a str,
+    pub(super) item: &'a str,
+    pub(super) part: u32,
+    pub(super) audio: Bytes,
+}
+
+/// The names of an audio delta: GA and beta.
+pub(super) const NAMES: [&str; 2] = ["response.output_audio.delta", "response.audio.delta"];
+
+/// Reads `message` as an audio delta, or `None`: another event, or one that needs the full parser.
+pub(super) fn scan(message: &Bytes) -> Option<AudioDelta<'_>> {
+    let text = std::str::from_utf8(message).ok()?;
+    let mut scanner = Scanner { text, at: 0 };
+    let (mut kind, mut response, mut item, mut audio, mut part) = (None, None, None, None, None);
+    scanner.expect(b'{')?;
+    loop {
+        let key = scanner.string()?;
+        scanner.expect(b':')?;
+        let fresh = match key {
+            "type" => {
+                let name = scanner.string()?;
+                if !NAMES.contains(&name) {
+                    return None;
+                }
+                kind.replace(()).is_none()
+            }
+            "response_id" => response.replace(scanner.string()?).is_none(),
+            "item_id" => item.replace(scanner.string()?).is_none(),
+            "delta" => audio.replace(scanner.string()?).is_none(),
+            "content_index" => part.replace(scanner.number()?).is_none(),
+            _ => {
+                scanner.skip()?;
+                true
+            }
+        };
+        if !fresh {
+            return None;
+        }
+        match scanner.next()? {
+            b',' => {}
+            b'}' => break,
+            _ => return None,
+        }
+    }
+    scanner.end()?;
+    kind?;
+    Some(AudioDelta {
+        response: response?,
+        item: item?,
+        part: part?,
+        audio: message.slice_ref(audio?.as_bytes()),
+    })
+}
+
+struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    /// The next byte that is not white space (RFC 8259 §2), consumed.
+    fn next(&mut self) -> Option<u8> {
+        let byte = self.peek()?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    fn peek(&mut self) -> Option<u8> {
+        let bytes = self.text.as_bytes();
+        while matches!(bytes.get(self.at)?, b' ' | b'\t' | b'\n' | b'\r') {
+            self.at += 1;
+        }
+        bytes.get(self.at).copied()
+    }
+
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        (self.next()? == byte).then_some(())
+    }
+
+    /// A string without escapes.
+    fn string(&mut self) -> Option<&'a str> {
+        self.expect(b'"')?;
+        let rest = self.text.get(self.at..)?;
+        // Ids and names are short: a byte loop beats a vector search there.
+        let end = match rest.as_bytes().iter().take(32).position(|b| matches!(b, b'"' | b'\\')) {
+            Some(end) => end,
+            None => memchr2(b'"', b'\\', rest.as_bytes())?,
+        };
+        if rest.as_bytes()[end] == b'\\' {
+            return None;
+        }
+        self.at += end + 1;
+        rest.get(..end)
+    }
+
+    /// A plain unsigned number, at most nine digits.
+    fn number(&mut self) -> Option<u32> {
+        self.peek()?;
+        let rest = self.text.get(self.at..)?;
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let plain = digits == 1 || (digits > 1 && digits < 10 && !rest.starts_with('0'));
+        if !plain || matches!(rest.as_bytes().get(digits), Some(b'.' | b'e' | b'E')) {
+            return None;
+        }
+        self.at += digits;
+        rest.get(..digits)?.parse().ok()
+    }
+
+    fn skip(&mut self) -> Option<()> {
+        match self.peek()? {
+            b'"' => self.string().map(drop),
+            _ => self.number().map(drop),
+        }
+    }
+
+    fn end(&mut self) -> Option<()> {
+        self.peek().is_none().then_some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn message(text: &str) -> Bytes {
+        Bytes::copy_from_slice(text.as_bytes())
+    }
+
+    const DELTA: &str = r#"{"type":"response.output_audio.delta","event_id":"event_1","response_id":"resp_1",
+        "item_id":"item_1","output_index":0,"content_index":2,"delta":"/////w=="}"#;
+
+    #[test]
+    fn a_delta_is_sliced_out_of_its_message() {
+        let message = message(DELTA);
+        let delta = scan(&message).unwrap();
+        assert_eq!((delta.response, delta.item, delta.part), ("resp_1", "item_1", 2));
+        assert_eq!(&delta.audio[..], b"/////w==");
+        assert!(message.as_ptr_range().contains(&delta.audio.as_ptr()), "not copied");
+    }
+
+    #[test]
+    fn what_is_unusual_is_left_to_the_full_parser() {
+        for text in [
+            r#"{"type":"response.done","response":{}}"#,
+            r#"{"type":"response.audio.delta","response_id":"r","item_id":"i","content_index":0,"delta":"a\/"}"#,
+            r#"{"type":"response.audio.delta","response_id":"r","item_id":"i","content_index":0}"#,
+            r#"{"type":"response.audio.delta","response_id":"r","item_id":"i","content_index":-1,"delta":""}"#,
+            r#"{"type":"response.audio.delta","response_id":"r","item_id":"i","content_index":0.5,"delta":""}"#,
+            r#"{"type":"response.audio.delta","response_id":"r","item_id":"i","content_index":01,"delta":""}"#,
+            r#"{"type":"response.audio.delta","response_id":"r","item_id":"i","content_index":0,"delta":null}"#,
+            r#"{"type":"response.audio.delta","delta":"","delta":"","response_id":"r","item_id":"i","content_index":0}"#,
+            r#"{"type":"response.audio.delta","response_id":"r","item_id":"i","content_index":0,"delta":""} x"#,
+            r#"{"type":"response.audio.delta","response_id":"r","item_id":"i","content_index":0,"delta":"",}"#,
+            r#"{"type":"response.audio.delta","x":{"delta":"AA=="},"response_id":"r","item_id":"i","content_index":0,"delta":""}"#,
+            "", "{", "{}", "[]", "{\"type\":", "\u{feff}{}",
+        ] {
+            assert_eq!(scan(&message(text)), None, "{text}");
+        }
+    }
+
+    /// Keys in any order, with extras, white space and either name.
+    fn deltas() -> impl Strategy<Value = String> {
+        let fields = Just(vec![
+            r#""type":"response.audio.delta""#.to_owned(),
+            r#""response_id" : "resp_x""#.to_owned(),
+            r#""item_id":"item_ü""#.to_owned(),
+            r#""content_index": 7"#.to_owned(),
+            r#""delta":"QUJD""#.to_owned(),
+            r#""obfuscation":"a{b}:,""#.to_owned(),
+            "\"output_index\"\n:0".to_owned(),
+        ])
+        .prop_shuffle();
+        fields.prop_map(|fields| format!(" {{{}}}\n", fields.join(" ,\t")))
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_keys_does_not_matter(text in deltas()) {
+            let message = message(&text);
+            let delta = scan(&message).unwrap();
+            prop_assert_eq!((delta.response, delta.item, delta.part), ("resp_x", "item_ü", 7));
+            prop_assert_eq!(&delta.audio[..], b"QUJD");
+        }
+
+        #[test]
+        fn it_never_reads_other_than_the_full_parser(
+            text in deltas(), at in 0usize..200, byte in prop::sample::select(b"\"\\{}[]:,0a \x00".to_vec()),
+        ) {
+            let mut mutant = text.into_bytes();
+            let at = at % mutant.len();
+            if mutant[at].is_ascii() {
+                mutant[at] = byte;
+            }
+            let message = Bytes::from(mutant);
+            if let Some(delta) = scan(&message) {
+                let tree: Value = serde_json::from_slice(&message).unwrap_or(Value::Null);
+                if !tree.is_null() {
+                    prop_assert_eq!(tree["item_id"].as_str(), Some(delta.item));
+                    prop_assert_eq!(tree["response_id"].as_str(), Some(delta.response));
+                    prop_assert_eq!(tree["content_index"].as_u64(), Some(u64::from(delta.part)));
+                    prop_assert_eq!(tree["delta"].as_str().unwrap().as_bytes(), &delta.audio[..]);
+                }
+            }
+        }
+    }
+}
