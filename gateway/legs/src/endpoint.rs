@@ -33,6 +33,9 @@ pub struct ConfigError {
     pub reason: String,
 }
 
+/// Makes a leg.
+pub type Open = fn(config: &Value, media: Media) -> Result<Box<dyn Leg>, ConfigError>;
+
 /// Everything the gateway knows about an endpoint kind.
 pub struct EndpointDef {
     /// Its name in configuration, recordings and metrics.
@@ -44,7 +47,7 @@ pub struct EndpointDef {
     /// Formats that the peer can receive, best first.
     pub receives: &'static [Format],
     /// Makes a leg from the endpoint's own configuration (JSON of its `Config`, unknown keys refused).
-    pub open: fn(config: &Value, media: Media) -> Result<Box<dyn Leg>, ConfigError>,
+    pub open: Open,
 }
 
 /// The one list of endpoints.

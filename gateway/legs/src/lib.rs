@@ -5,7 +5,7 @@
 
 mod endpoint;
 
-pub use endpoint::{ConfigError, EndpointDef, Media, Transport};
+pub use endpoint::{ConfigError, EndpointDef, Media, Open, Transport};
 
 endpoint::endpoints! { realtime, twilio }
 

@@ -1,0 +1,239 @@
+//! What a call leaves behind: its record, its metrics, and, if asked for, the recording of its inputs.
+//!
+//! The media path only writes here: into memory, or into a bounded queue. Nothing waits.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use patchbay_core::{
+    Cut, Event, Fact, Input, Instant, LegId, Outcome, Output, PromptKind, Recorded, Role, Usage, Wire,
+    is_recorded,
+};
+use serde::Serialize;
+
+use crate::metrics::Metrics;
+use crate::recorder::Recorder;
+
+/// Transcript items kept for one call.
+const TRANSCRIPT_MAX: usize = 500;
+/// Cuts kept for one call.
+const CUTS_MAX: usize = 500;
+
+/// What is known of one call, while it runs and after.
+#[derive(Clone, Debug, Serialize)]
+pub struct CallRecord {
+    /// `call_…`
+    pub id: Box<str>,
+    /// Whose call.
+    pub tenant: Box<str>,
+    /// By which route.
+    pub route: Box<str>,
+    /// Seconds since 1970.
+    pub started_at: u64,
+    /// Milliseconds; so far, or in all.
+    pub duration_ms: u64,
+    /// `waiting`, `live` or `ended`.
+    pub state: &'static str,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// What was said, in order. Personal data.
+    pub transcript: Vec<Said>,
+    /// Milliseconds from when each answer was owed to its first audio.
+    pub answered_after_ms: Vec<u64>,
+    /// What was interrupted.
+    pub cuts: Vec<CutRecord>,
+    /// Use as the provider reported it.
+    pub usage: Vec<Usage>,
+    /// Times the provider was dialled again.
+    pub redials: u32,
+    /// Keys that were pressed.
+    pub dtmf: String,
+}
+
+/// One item of a transcript.
+#[derive(Clone, Debug, Serialize)]
+pub struct Said {
+    /// Who.
+    pub role: Role,
+    /// Milliseconds into the call.
+    pub at_ms: u64,
+    /// What.
+    pub text: Box<str>,
+}
+
+/// How much of an utterance was heard.
+#[derive(Clone, Debug, Serialize)]
+pub struct CutRecord {
+    /// Milliseconds into the call.
+    pub at_ms: u64,
+    /// Milliseconds that the caller heard.
+    pub heard_ms: u64,
+    /// Milliseconds that went out.
+    pub sent_ms: u64,
+    /// Milliseconds that the provider sent.
+    pub received_ms: u64,
+}
+
+impl CallRecord {
+    /// Of a call that begins now.
+    #[must_use]
+    pub fn new(id: &str, tenant: &str, route: &str) -> Self {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self {
+            id: id.into(),
+            tenant: tenant.into(),
+            route: route.into(),
+            started_at: since_1970.as_secs(),
+            duration_ms: 0,
+            state: "waiting",
+            outcome: None,
+            transcript: Vec::new(),
+            answered_after_ms: Vec::new(),
+            cuts: Vec::new(),
+            usage: Vec::new(),
+            redials: 0,
+            dtmf: String::new(),
+        }
+    }
+}
+
+/// A record that the API may read while the call writes it. The lock protects one record, for the time of one field's
+/// change or of one copy; the call takes it at events, never for audio.
+pub type SharedRecord = Arc<Mutex<CallRecord>>;
+
+/// The journal of one call.
+pub struct Journal {
+    record: SharedRecord,
+    metrics: Arc<Metrics>,
+    recorder: Option<Recorder>,
+    dialled_at: Option<Instant>,
+}
+
+impl Journal {
+    /// A journal that writes `record` and `metrics`, and `recorder` if there is one.
+    #[must_use]
+    pub fn new(record: SharedRecord, metrics: Arc<Metrics>, recorder: Option<Recorder>) -> Self {
+        Self { record, metrics, recorder, dialled_at: None }
+    }
+
+    /// An input, before the call sees it.
+    pub fn input(&mut self, now: Instant, input: &Input) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.write(Recorded::In { at: now, input: input.clone() });
+        }
+    }
+
+    /// An output, before it is performed. Audio on its way takes the first branch.
+    pub fn output(&mut self, now: Instant, output: &Output) {
+        if let Some(recorder) = &mut self.recorder
+            && is_recorded(output)
+        {
+            recorder.write(Recorded::Out { output: output.clone() });
+        }
+        match output {
+            Output::Wire { wire: Wire::Text(_) | Wire::Binary(_), .. } => {}
+            Output::Event { leg, event } => self.event(now, *leg, event),
+            Output::Fact(fact) => self.fact(now, fact),
+            Output::Effect(patchbay_core::Effect::Open { callee: true, .. }) => self.dialled_at = Some(now),
+            Output::Effect(patchbay_core::Effect::Ended(outcome)) => self.ended(now, outcome),
+            Output::Wire { .. } | Output::Effect(_) => {}
+        }
+    }
+
+    /// The call was woken this much after the deadline it had asked for.
+    pub fn woke_late(&self, late: Duration) {
+        self.metrics.tick_lateness(late);
+    }
+
+    fn event(&mut self, now: Instant, leg: LegId, event: &Event) {
+        match event {
+            Event::LegUp if leg == LegId(0) => self.write(|record| record.state = "live"),
+            Event::LegUp => {
+                if let Some(at) = self.dialled_at.take() {
+                    self.metrics.provider_connected(now.saturating_since(at));
+                }
+            }
+            Event::TranscriptReceived { role, text, is_final: true, .. } => {
+                let said = Said { role: *role, at_ms: ms(now), text: text.clone() };
+                self.write(|record| {
+                    if record.transcript.len() < TRANSCRIPT_MAX {
+                        record.transcript.push(said);
+                    }
+                });
+            }
+            Event::UsageReported(usage) => {
+                self.metrics.usage(usage);
+                self.write(|record| {
+                    let counted = record.usage.iter().any(|u| u.kind == usage.kind && u.key == usage.key);
+                    if !counted {
+                        record.usage.push(usage.clone());
+                    }
+                });
+            }
+            Event::DtmfReceived(key) => self.write(|record| record.dtmf.push(*key)),
+            Event::MessageDropped { reason } => self.metrics.message_dropped(reason),
+            Event::PeerComplained { code } => self.metrics.provider_error(code),
+            Event::LegDown(down) => self.metrics.leg_down(down),
+            _ => {}
+        }
+    }
+
+    fn fact(&mut self, now: Instant, fact: &Fact) {
+        match fact {
+            Fact::Answered { after_us } => {
+                self.metrics.answered(Duration::from_micros(*after_us));
+                self.write(|record| record.answered_after_ms.push(after_us / 1000));
+            }
+            Fact::Cut(cut) => {
+                self.metrics.cut();
+                let cut = cut_record(now, cut);
+                self.write(|record| {
+                    if record.cuts.len() < CUTS_MAX {
+                        record.cuts.push(cut);
+                    }
+                });
+            }
+            Fact::Redialled { attempt } => {
+                if *attempt > 0 {
+                    self.metrics.redialled();
+                    self.write(|record| record.redials += 1);
+                }
+            }
+            Fact::Rotated => self.metrics.rotated(),
+            Fact::Prompted(kind) => self.metrics.prompted(match kind {
+                PromptKind::Filler => "filler",
+                PromptKind::Notice => "notice",
+                PromptKind::Apology => "apology",
+            }),
+            Fact::AudioDropped { span, .. } => self.metrics.audio_dropped(span.to_duration()),
+            Fact::FrameLost { .. } => self.metrics.message_dropped("frame_lost"),
+            Fact::CallerDetached | Fact::CallerReturned => {}
+        }
+    }
+
+    fn ended(&mut self, now: Instant, outcome: &Outcome) {
+        self.metrics.ended(outcome.reason.as_str());
+        self.write(|record| {
+            record.state = "ended";
+            record.duration_ms = ms(now);
+            record.outcome = Some(outcome.clone());
+        });
+    }
+
+    fn write(&self, change: impl FnOnce(&mut CallRecord)) {
+        change(&mut self.record.lock().expect("no holder of a record panics"));
+    }
+}
+
+fn ms(now: Instant) -> u64 {
+    now.as_micros() / 1000
+}
+
+fn cut_record(now: Instant, cut: &Cut) -> CutRecord {
+    CutRecord {
+        at_ms: ms(now),
+        heard_ms: cut.heard.as_ms(),
+        sent_ms: cut.sent.as_ms(),
+        received_ms: cut.received.as_ms(),
+    }
+}

@@ -1,0 +1,302 @@
+//! Counters and histograms in Prometheus' text form. Prefix `patchbay_`, base units, no unbounded labels.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use patchbay_core::{Down, Usage};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Distinct error codes of providers that get a series of their own; the rest is `other`.
+const KNOWN_CODES: &[&str] = &[
+    "session_expired",
+    "invalid_api_key",
+    "insufficient_quota",
+    "rate_limit_exceeded",
+    "inference_rate_limit_exceeded",
+    "model_not_found",
+    "server_error",
+    "invalid_value",
+    "conversation_already_has_active_response",
+    "response_cancel_not_active",
+    "unreachable",
+    "no_answer",
+    "lost",
+    "refused",
+    "expired",
+];
+
+/// One label of a fixed set.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Code {
+    code: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    route: String,
+    code: u16,
+}
+
+type FloatCounter = Counter<f64, AtomicU64>;
+
+/// Every metric of the gateway.
+pub struct Metrics {
+    registry: Registry,
+    calls_active: Gauge,
+    calls_started: Counter,
+    calls_ended: Family<Reason, Counter>,
+    calls_refused: Family<Reason, Counter>,
+    http_requests: Family<Request, Counter>,
+    setup: Histogram,
+    first_audio: Histogram,
+    provider_connect: Histogram,
+    provider_errors: Family<Code, Counter>,
+    provider_reconnects: Counter,
+    provider_rotations: Counter,
+    barge_ins: Counter,
+    prompts: Family<Kind, Counter>,
+    messages_dropped: Family<Reason, Counter>,
+    audio_dropped: FloatCounter,
+    tokens: Family<Kind, Counter>,
+    signature_failures: Counter,
+    auth_failures: Family<Kind, Counter>,
+    tick_lateness: Histogram,
+    draining: Gauge,
+}
+
+impl Metrics {
+    /// All at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("patchbay"),
+            calls_active: Gauge::default(),
+            calls_started: Counter::default(),
+            calls_ended: Family::default(),
+            calls_refused: Family::default(),
+            http_requests: Family::default(),
+            setup: voice_histogram(),
+            first_audio: voice_histogram(),
+            provider_connect: voice_histogram(),
+            provider_errors: Family::default(),
+            provider_reconnects: Counter::default(),
+            provider_rotations: Counter::default(),
+            barge_ins: Counter::default(),
+            prompts: Family::default(),
+            messages_dropped: Family::default(),
+            audio_dropped: FloatCounter::default(),
+            tokens: Family::default(),
+            signature_failures: Counter::default(),
+            auth_failures: Family::default(),
+            tick_lateness: Histogram::new([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]),
+            draining: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register("calls_active", "Calls in progress", self.calls_active.clone());
+        r.register("calls_started", "Calls admitted", self.calls_started.clone());
+        r.register("calls_ended", "Calls ended, by reason", self.calls_ended.clone());
+        r.register("calls_refused", "Calls refused, by reason", self.calls_refused.clone());
+        r.register("http_requests", "Requests, by route template and status", self.http_requests.clone());
+        let seconds = || Unit::Seconds;
+        r.register_with_unit("call_setup", "Webhook to media stream", seconds(), self.setup.clone());
+        r.register_with_unit(
+            "first_audio",
+            "From when an answer is owed to its first audio",
+            seconds(),
+            self.first_audio.clone(),
+        );
+        r.register_with_unit(
+            "provider_connect",
+            "From dialling a provider to its being ready",
+            seconds(),
+            self.provider_connect.clone(),
+        );
+        r.register("provider_errors", "Errors of providers, by code", self.provider_errors.clone());
+        r.register("provider_reconnects", "Providers dialled again", self.provider_reconnects.clone());
+        r.register(
+            "provider_rotations",
+            "Connections renewed before their cap",
+            self.provider_rotations.clone(),
+        );
+        r.register("barge_ins", "Utterances interrupted", self.barge_ins.clone());
+        r.register("prompts", "Prompts played because an answer was late", self.prompts.clone());
+        r.register("messages_dropped", "Wire messages dropped, by reason", self.messages_dropped.clone());
+        r.register_with_unit(
+            "audio_dropped",
+            "Live audio dropped because its receiver was slow",
+            seconds(),
+            self.audio_dropped.clone(),
+        );
+        r.register("tokens", "Tokens as reported by providers, by kind", self.tokens.clone());
+        r.register("twilio_signature_failures", "Refused signatures", self.signature_failures.clone());
+        r.register("auth_failures", "Refused credentials, by kind", self.auth_failures.clone());
+        r.register_with_unit(
+            "media_tick_lateness",
+            "How much later than asked a call was woken",
+            seconds(),
+            self.tick_lateness.clone(),
+        );
+        r.register("draining", "1 while the gateway is going down", self.draining.clone());
+    }
+
+    /// The text exposition (Prometheus 0.0.4 / OpenMetrics).
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a string does not fail");
+        text
+    }
+
+    /// A call was admitted.
+    pub fn started(&self) {
+        self.calls_started.inc();
+        self.calls_active.inc();
+    }
+
+    /// A call is over.
+    pub fn ended(&self, reason: &str) {
+        self.calls_active.dec();
+        self.calls_ended.get_or_create(&Reason { reason: reason.into() }).inc();
+    }
+
+    /// A call was refused.
+    pub fn refused(&self, reason: &str) {
+        self.calls_refused.get_or_create(&Reason { reason: reason.into() }).inc();
+    }
+
+    /// An HTTP request was answered. `route` is the template, never the path.
+    pub fn request(&self, route: &str, code: u16) {
+        self.http_requests.get_or_create(&Request { route: route.into(), code }).inc();
+    }
+
+    /// The caller's stream came this long after the webhook.
+    pub fn set_up(&self, after: Duration) {
+        self.setup.observe(after.as_secs_f64());
+    }
+
+    /// First audio of an answer, this long after it was owed.
+    pub fn answered(&self, after: Duration) {
+        self.first_audio.observe(after.as_secs_f64());
+    }
+
+    /// A provider is ready, this long after it was dialled.
+    pub fn provider_connected(&self, after: Duration) {
+        self.provider_connect.observe(after.as_secs_f64());
+    }
+
+    /// A provider reported an error. Codes that are not known count as `other`.
+    pub fn provider_error(&self, code: &str) {
+        let code = if KNOWN_CODES.contains(&code) { code } else { "other" };
+        self.provider_errors.get_or_create(&Code { code: code.into() }).inc();
+    }
+
+    /// A leg went down.
+    pub fn leg_down(&self, down: &Down) {
+        match down {
+            Down::HungUp => {}
+            Down::Lost { .. } => self.provider_error("lost"),
+            Down::Expired => self.provider_error("expired"),
+            Down::Refused { .. } => self.provider_error("refused"),
+            Down::Fatal { code, .. } => self.provider_error(code),
+        }
+    }
+
+    /// A provider is dialled again.
+    pub fn redialled(&self) {
+        self.provider_reconnects.inc();
+    }
+
+    /// A connection was renewed.
+    pub fn rotated(&self) {
+        self.provider_rotations.inc();
+    }
+
+    /// An utterance was interrupted.
+    pub fn cut(&self) {
+        self.barge_ins.inc();
+    }
+
+    /// A prompt was played.
+    pub fn prompted(&self, kind: &str) {
+        self.prompts.get_or_create(&Kind { kind: kind.into() }).inc();
+    }
+
+    /// A wire message was dropped. `reason` is one of a fixed set.
+    pub fn message_dropped(&self, reason: &str) {
+        self.messages_dropped.get_or_create(&Reason { reason: reason.into() }).inc();
+    }
+
+    /// Live audio was dropped.
+    pub fn audio_dropped(&self, span: Duration) {
+        self.audio_dropped.inc_by(span.as_secs_f64());
+    }
+
+    /// A provider metered something.
+    pub fn usage(&self, usage: &Usage) {
+        let kinds = [
+            ("text_in", usage.text_in),
+            ("text_cached_in", usage.text_in_cached),
+            ("audio_in", usage.audio_in),
+            ("audio_cached_in", usage.audio_in_cached),
+            ("text_out", usage.text_out),
+            ("audio_out", usage.audio_out),
+        ];
+        for (kind, count) in kinds {
+            if count > 0 {
+                self.tokens.get_or_create(&Kind { kind: kind.into() }).inc_by(count);
+            }
+        }
+    }
+
+    /// A Twilio signature was refused.
+    pub fn signature_refused(&self) {
+        self.signature_failures.inc();
+    }
+
+    /// A credential was refused.
+    pub fn auth_refused(&self, kind: &str) {
+        self.auth_failures.get_or_create(&Kind { kind: kind.into() }).inc();
+    }
+
+    /// A call was woken this much after it had asked.
+    pub fn tick_lateness(&self, late: Duration) {
+        self.tick_lateness.observe(late.as_secs_f64());
+    }
+
+    /// The gateway is going down, or not.
+    pub fn set_draining(&self, draining: bool) {
+        self.draining.set(draining.into());
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The buckets of voice: 20 ms to 8 s.
+fn voice_histogram() -> Histogram {
+    Histogram::new([0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 4.0, 8.0])
+}
