@@ -3,7 +3,7 @@
 use patchbay_core::{CodecError, Format, MediaTime, Transcoder};
 
 use crate::conceal::Concealer;
-use crate::samples::{Coding, Decoder, PIECE};
+use crate::samples::{Coding, Decoder};
 
 /// Gives the bytes that it takes. What it conceals is silence after a fade; what follows a gap is not touched.
 #[derive(Debug)]
@@ -53,9 +53,8 @@ impl Transcoder for Passthrough {
             self.half = out.pop();
         }
         if let Some(StandIn { decoder, concealer, .. }) = &mut self.stand_in {
-            let newest = &out[start.max(out.len().saturating_sub(PIECE))..];
-            let newest = &newest[newest.len() % sample_bytes..];
-            decoder.push(newest, |samples| concealer.remember(samples));
+            let newest = out.len().saturating_sub(concealer.span() * sample_bytes).max(start);
+            decoder.push(&out[newest..], |samples| concealer.remember(samples));
         }
         Ok(())
     }
@@ -79,5 +78,62 @@ impl Transcoder for Passthrough {
         if let Some(stand_in) = &mut self.stand_in {
             stand_in.concealer.reset();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(passthrough: &mut Passthrough, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        passthrough.push(payload, &mut out).unwrap();
+        out
+    }
+
+    fn conceal(passthrough: &mut Passthrough, lost: MediaTime) -> Vec<u8> {
+        let mut out = Vec::new();
+        passthrough.conceal(lost, &mut out);
+        out
+    }
+
+    #[test]
+    fn bytes_pass_untouched() {
+        let all: Vec<u8> = (0..=255).collect();
+        for format in [Format::PCMU, Format::PCMA, Format::L16_48K, Format::OPUS] {
+            let mut passthrough = Passthrough::new(format);
+            assert_eq!(push(&mut passthrough, &all), all, "{format}");
+            conceal(&mut passthrough, MediaTime::FRAME);
+            assert_eq!(push(&mut passthrough, &all), all, "{format}");
+        }
+    }
+
+    #[test]
+    fn a_gap_begins_where_the_sound_broke_off_and_ends_in_the_silence_of_the_format() {
+        for (format, loud) in [(Format::PCMU, 0x80), (Format::PCMA, 0xAA)] {
+            let mut passthrough = Passthrough::new(format);
+            push(&mut passthrough, &[loud; 160]);
+            let gap = conceal(&mut passthrough, MediaTime::FRAME);
+            assert_eq!(gap.len(), 160);
+            assert!(gap[0].abs_diff(loud) <= 1, "{format}: {:02x}", gap[0]);
+            assert!(gap[40..].iter().all(|&b| b == format.silence()), "{format}");
+        }
+    }
+
+    #[test]
+    fn a_gap_never_falls_into_the_middle_of_a_sample() {
+        let mut passthrough = Passthrough::new(Format::L16_8K);
+        assert_eq!(push(&mut passthrough, &[1, 0, 2]), [1, 0]);
+        let gap = conceal(&mut passthrough, MediaTime::from_samples(10, 8_000));
+        assert_eq!(gap, [0; 20]);
+        assert_eq!(push(&mut passthrough, &[0, 3]), [2, 0]);
+        assert_eq!(push(&mut passthrough, &[]), []);
+        passthrough.reset();
+        assert_eq!(push(&mut passthrough, &[4, 0]), [4, 0]);
+    }
+
+    #[test]
+    fn nothing_stands_in_for_a_packet() {
+        assert_eq!(conceal(&mut Passthrough::new(Format::OPUS), MediaTime::FRAME), []);
     }
 }

@@ -356,6 +356,21 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_allocated_once_it_is_made() {
+        for (from, to) in pairs() {
+            let mut resampler = Resampler::new(from, to).unwrap();
+            let samples = noise(LOUD, 5_000);
+            let mut given = 0;
+            let allocations = allocation_counter::measure(|| {
+                resampler.push(&samples, |ready| given += ready.len());
+                resampler.finish(|ready| given += ready.len());
+            });
+            assert!(given > 0);
+            assert_eq!(allocations.count_total, 0, "{from} -> {to}");
+        }
+    }
+
+    #[test]
     fn rates_without_whole_blocks_and_equal_rates_are_refused() {
         for (from, to) in [(0, 8_000), (8_000, 0), (8_000, 8_000), (11_025, 8_000), (8_000, 44_101)] {
             assert!(Resampler::new(from, to).is_none(), "{from} -> {to}");
