@@ -28,6 +28,20 @@ fn is_path(quoted: &str) -> bool {
 }
 
 #[test]
+fn a_ticked_promise_names_tests_that_exist() {
+    let code: String = house::files("rs").iter().map(|path| house::text(path)).collect();
+    let page = house::text("gateway/docs/promises.md");
+    let ticked = page.lines().filter(|line| line.starts_with("- [x] "));
+    let keepers = ticked.filter_map(|line| line.rsplit_once(" — ").map(|(_, keepers)| keepers));
+    let named: Vec<_> = keepers.flat_map(|keepers| keepers.split('`').skip(1).step_by(2)).collect();
+    let is_test = |name: &&&str| name.contains('_') && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    let missing: Vec<_> =
+        named.iter().filter(is_test).filter(|name| !code.contains(&format!("fn {name}("))).collect();
+    assert!(!named.is_empty(), "no ticked promise names anything: has the page's form changed?");
+    assert!(missing.is_empty(), "gateway/docs/promises.md is kept by tests that do not exist: {missing:?}");
+}
+
+#[test]
 fn every_link_between_pages_leads_somewhere() {
     let mut broken = Vec::new();
     for page in house::files("md") {
