@@ -7,7 +7,8 @@ use bytes::Bytes;
 use patchbay_core::{Command, Format, Frame, Instant, Leg, MediaTime, Outbox, Payload, Wire};
 use patchbay_legs::{Media, twilio};
 
-const MESSAGES: u32 = 100_000;
+const RUNS: u32 = 501;
+const MESSAGES: u32 = 1_000;
 const START: &str = r#"{"event":"start","sequenceNumber":"1","streamSid":"MZ00000000000000000000000000000001","start":{"streamSid":"MZ00000000000000000000000000000001","accountSid":"AC1","callSid":"CA1","tracks":["inbound"],"mediaFormat":{"encoding":"audio/x-mulaw","sampleRate":8000,"channels":1},"customParameters":{}}}"#;
 
 fn main() {
@@ -55,9 +56,9 @@ fn media(n: u32, chunk: &str) -> Bytes {
     .into()
 }
 
-/// Prints the median of eleven runs.
+/// Prints the median of many short runs: on a busy machine most of them are not interrupted.
 fn measure(name: &str, mut once: impl FnMut(u32)) {
-    let mut runs: Vec<u128> = (0..11)
+    let mut runs: Vec<u128> = (0..RUNS)
         .map(|_| {
             let start = std::time::Instant::now();
             (0..MESSAGES).for_each(&mut once);

@@ -107,10 +107,10 @@ impl Twilio {
             Message::Media(media) => self.stream(&media.sid)?.on_media(&media, text, now, out),
             Message::Connected => self.on_connected(),
             Message::Start(start) => self.on_start(&start, now, out),
-            Message::Dtmf { sid, digit } => self.stream(&sid)?.on_dtmf(&digit, out),
-            Message::Mark { sid, name } => self.stream(&sid)?.on_mark(&name, out),
+            Message::Dtmf { sid, digit } => self.stream(sid.as_bytes())?.on_dtmf(&digit, out),
+            Message::Mark { sid, name } => self.stream(sid.as_bytes())?.on_mark(&name, out),
             Message::Stop { sid } => {
-                self.stream(&sid)?;
+                self.stream(sid.as_bytes())?;
                 self.end(1000, out);
                 Ok(())
             }
@@ -146,9 +146,9 @@ impl Twilio {
     }
 
     /// The stream that a message names.
-    fn stream(&mut self, sid: &str) -> Result<&mut Stream, Fall> {
+    fn stream(&mut self, sid: &[u8]) -> Result<&mut Stream, Fall> {
         match &mut self.phase {
-            Phase::Live(stream) if *stream.sid == *sid => Ok(stream),
+            Phase::Live(stream) if stream.sid.as_bytes() == sid => Ok(stream),
             Phase::Live(_) => Err(Fall::Broken("wrong_stream")),
             _ => Err(Fall::Broken("before_start")),
         }
