@@ -56,7 +56,7 @@ impl Concealer {
         for (k, (to, &from)) in samples[..falling].iter_mut().zip(self.last.iter().rev()).enumerate() {
             *to = self.scaled(from, self.span - 1 - k);
         }
-        self.rise = left.min(self.span);
+        self.rise = self.rise.saturating_add(left).min(self.span);
         while left > 0 {
             let now = left.min(PIECE);
             piece(&samples[..now]);
@@ -120,6 +120,16 @@ mod tests {
         assert_eq!(gap.len(), 800);
         assert!(gap[..39].iter().all(|&s| s > 0) && gap[39..].iter().all(|&s| s == 0));
         assert_eq!(conceal(&mut concealer, MediaTime::FRAME), vec![0; 160]);
+    }
+
+    #[test]
+    fn a_long_gap_in_pieces_rises_like_one() {
+        let mut concealer = Concealer::new(8_000);
+        conceal(&mut concealer, MediaTime::FRAME);
+        conceal(&mut concealer, MediaTime::from_ms(1));
+        let mut after = [10_000; 40];
+        concealer.fade_in(&mut after);
+        assert_eq!((after[0], after[39]), (0, 9_750));
     }
 
     #[test]
