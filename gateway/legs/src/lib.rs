@@ -3,6 +3,7 @@
 //! A new endpoint is one new file and one word in the list below.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod ear;
 mod endpoint;
 
 pub use endpoint::{ConfigError, EndpointDef, Media, Open, Transport};

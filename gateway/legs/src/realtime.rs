@@ -475,7 +475,10 @@ impl Realtime {
         match fault::severity(error) {
             Severity::Fatal => return self.end(fault::fatal(Fault::TenantConfig, &code), 1000, out),
             Severity::Expired => return self.end(Down::Expired, 1000, out),
-            Severity::Busy => return self.busy(ours, now),
+            Severity::Busy => {
+                self.answering.busy(ours, now);
+                return self.ask_deferred(now, out);
+            }
             Severity::Benign => {}
             Severity::Complaint => out.event(Event::PeerComplained { code }),
         }
@@ -486,13 +489,6 @@ impl Realtime {
             }
             _ if ours.is_some() && ours == self.answering.requested() => self.request_refused(now, out),
             _ => {}
-        }
-    }
-
-    fn busy(&mut self, ours: Option<u32>, now: Instant) {
-        let requested = self.answering.requested();
-        if requested.is_some() && (ours.is_none() || ours == requested) {
-            self.answering.busy(now);
         }
     }
 

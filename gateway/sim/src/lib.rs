@@ -2,4 +2,5 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod contract;
+pub mod realtime;
 pub mod twilio;

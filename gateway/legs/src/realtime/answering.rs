@@ -52,6 +52,8 @@ pub(super) enum Due {
 pub(super) struct Answering {
     slot: Slot,
     known: VecDeque<Known>,
+    /// The last request, whose fate may not be known even when an answer has begun: that may be the provider's own.
+    request: Option<u32>,
     /// What the answer in progress was asked to say, in case it fails.
     asked: Instructions,
     /// Exactly one request that waits for the answer in progress to end.
@@ -72,6 +74,7 @@ impl Answering {
         Self {
             slot: Slot::Idle,
             known: VecDeque::new(),
+            request: None,
             asked: None,
             deferred: None,
             mute_next: false,
@@ -100,6 +103,7 @@ impl Answering {
     /// A request went out.
     pub(super) fn asked(&mut self, event: u32, instructions: Instructions, now: Instant) {
         self.slot = Slot::Requested(event);
+        self.request = Some(event);
         self.asked = instructions;
         self.begin_by = Some(now + BEGIN_WITHIN);
         self.last_sign = now;
@@ -129,9 +133,16 @@ impl Answering {
         }
     }
 
-    /// Our request met an answer in progress: it waits for that to end.
-    pub(super) fn busy(&mut self, now: Instant) {
-        self.slot = Slot::Unnamed;
+    /// A request met an answer in progress: it waits for that to end. Without an id it is the request in the slot.
+    pub(super) fn busy(&mut self, event: Option<u32>, now: Instant) {
+        let ours = if event.is_some() { event == self.request } else { self.requested().is_some() };
+        if !ours {
+            return;
+        }
+        self.request = None;
+        if matches!(self.slot, Slot::Requested(_)) {
+            self.slot = Slot::Unnamed;
+        }
         let asked = self.asked.take();
         if !self.mute_next {
             self.deferred.get_or_insert(asked);
