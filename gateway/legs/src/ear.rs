@@ -71,6 +71,12 @@ impl Ear {
         self.is_speech
     }
 
+    /// How much was pushed.
+    #[must_use]
+    pub fn heard(&self) -> MediaTime {
+        self.position + MediaTime::from_samples(self.window.len() as u64, 16_000)
+    }
+
     /// Takes raw audio of PCMU, PCMA or PCM16 at 8, 16, 24 or 48 kHz; anything else is not heard.
     pub fn push(&mut self, format: Format, raw: &[u8], mut noticed: impl FnMut(Noticed)) {
         match format.codec {

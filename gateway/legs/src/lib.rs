@@ -8,7 +8,7 @@ mod endpoint;
 
 pub use endpoint::{ConfigError, EndpointDef, Media, Open, Transport};
 
-endpoint::endpoints! { realtime, twilio }
+endpoint::endpoints! { parrot, realtime, twilio }
 
 /// The endpoint of that kind.
 #[must_use]
