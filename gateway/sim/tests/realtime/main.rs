@@ -1,5 +1,6 @@
 //! The realtime leg against the provider double, in virtual time.
 
+mod contract;
 mod pair;
 
 use std::time::Duration;

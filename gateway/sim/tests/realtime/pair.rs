@@ -24,6 +24,8 @@ pub(crate) struct Pair {
     pub(crate) times: Vec<Instant>,
     /// What the leg sent, by name of the event.
     pub(crate) names: Vec<String>,
+    /// What the double sent on this connection.
+    pub(crate) received: Vec<Wire>,
     /// Audio that the caller played, raw.
     pub(crate) played: Vec<u8>,
     pub(crate) talked_at: Instant,
@@ -48,6 +50,7 @@ impl Pair {
             events: Vec::new(),
             times: Vec::new(),
             names: Vec::new(),
+            received: Vec::new(),
             played: Vec::new(),
             talked_at: Instant::ZERO,
             cancels_on_speech: false,
@@ -75,6 +78,7 @@ impl Pair {
         self.events.clear();
         self.times.clear();
         self.names.clear();
+        self.received.clear();
         self.connect();
     }
 
@@ -111,6 +115,7 @@ impl Pair {
     }
 
     fn deliver(&mut self, wires: Vec<Wire>) {
+        self.received.extend(wires.iter().cloned());
         wires.into_iter().for_each(|wire| self.leg_takes(wire));
     }
 
