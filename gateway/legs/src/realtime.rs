@@ -365,7 +365,7 @@ impl Realtime {
         } else {
             self.history.add(&item, part, role, &text)
         };
-        if taken {
+        if taken && (is_final || !text.is_empty()) {
             out.event(Event::TranscriptReceived { role, item, text, is_final });
         }
     }
@@ -655,5 +655,23 @@ fn transcription_usage(item: &str, usage: &TranscriptionUsage) -> Usage {
         text_out: usage.output_tokens.unwrap_or(0),
         duration_ms: u64::try_from(Duration::from_secs_f64(seconds).as_millis()).unwrap_or(0),
         ..Usage::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_idle_leg_is_small() {
+        assert!(size_of::<Realtime>() <= 1_024, "{} bytes", size_of::<Realtime>());
+    }
+
+    #[test]
+    fn a_format_that_the_api_does_not_take_is_refused() {
+        let media = Media { ingress: Format::L16_16K, egress: Format::PCMU };
+        let Err(error) = (ENDPOINT.open)(&json!({"model": "m"}), media) else { panic!("opened") };
+        assert!(error.to_string().contains("L16/16000"), "{error}");
     }
 }

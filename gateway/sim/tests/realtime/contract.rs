@@ -32,7 +32,7 @@ fn conversation(flat: bool) -> Vec<Wire> {
 
 fn is_append(wire: &Wire) -> bool {
     let Wire::Text(text) = wire else { return false };
-    serde_json::from_slice::<Value>(text).unwrap()["type"] == "input_audio_buffer.append"
+    serde_json::from_slice::<Value>(text).expect("the leg writes JSON")["type"] == "input_audio_buffer.append"
 }
 
 #[test]
