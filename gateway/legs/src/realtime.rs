@@ -454,14 +454,17 @@ impl Realtime {
         if utterance.ended && heard.as_ms() >= received.as_ms() {
             return;
         }
-        let event = self.next_event();
-        if heard.as_ms() == 0 && !self.speech.has_siblings(&utterance) {
+        let text: Box<str> = self.history.cut(item, part, heard, received).unwrap_or_default().into();
+        if utterance.inherited {
+            self.retell(item, part, &text, out);
+        } else if heard.as_ms() == 0 && !self.speech.has_siblings(&utterance) {
+            let event = self.next_event();
             dialect::send(&dialect::delete(item, event), out);
         } else {
+            let event = self.next_event();
             dialect::send(&dialect::truncate(item, part, heard.as_ms(), event), out);
         }
-        if let Some(text) = self.history.cut(item, part, heard, received).filter(|t| !t.is_empty()) {
-            let text = text.into();
+        if !text.is_empty() {
             let item = utterance.item;
             out.event(Event::TranscriptReceived { role: Role::Model, item, text, is_final: true });
         }

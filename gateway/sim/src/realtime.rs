@@ -519,7 +519,13 @@ impl RealtimeDouble {
         }
         let text = parts.iter().filter_map(|part| part["text"].as_str()).collect::<String>();
         self.add_item(&id, role, &item["content"], "completed", now);
-        self.keep(Item { id, role: role.into(), text, sent: MediaTime::ZERO });
+        let item = Item { id, role: role.into(), text, sent: MediaTime::ZERO };
+        match previous.map(|p| self.ledger.items.iter().position(|kept| kept.id == p)) {
+            Some(place) if self.ledger.items.len() < ITEMS_MAX => {
+                self.ledger.items.insert(place.map_or(0, |at| at + 1), item);
+            }
+            _ => self.keep(item),
+        }
         Ok(())
     }
 

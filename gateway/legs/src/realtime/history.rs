@@ -17,6 +17,8 @@ pub(super) struct Entry {
     pub(super) text: String,
     /// No more text is taken: it was cut to what was heard.
     cut: bool,
+    /// The id under which this connection was told of it.
+    pub(super) seed: Option<Box<str>>,
 }
 
 /// Text of both sides in the order of the conversation. Personal data: never printed.
@@ -32,6 +34,25 @@ impl History {
         self.entries.iter().filter(|e| !e.text.trim().is_empty())
     }
 
+    /// The items that have text, for naming them as they are told to a new connection.
+    pub(super) fn said_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.entries.iter_mut().filter(|e| !e.text.trim().is_empty())
+    }
+
+    /// The seed of an item and that of the item before it.
+    pub(super) fn seeds(&self, item: &str, part: u32) -> Option<(&str, Option<&str>)> {
+        let at = self.entries.iter().position(|e| e.part == part && &*e.item == item)?;
+        let before = self.entries.iter().take(at).rev().find_map(|e| e.seed.as_deref());
+        Some((self.entries.get(at)?.seed.as_deref()?, before))
+    }
+
+    /// An item was told again, under another id; `None`: not at all.
+    pub(super) fn reseed(&mut self, item: &str, part: u32, seed: Option<Box<str>>) {
+        if let Some(entry) = self.entries.iter_mut().find(|e| e.part == part && &*e.item == item) {
+            entry.seed = seed;
+        }
+    }
+
     /// Whether the newest item with text is the caller's.
     pub(super) fn ends_with_caller(&self) -> bool {
         self.said().last().is_some_and(|e| e.role == Role::Caller)
@@ -42,7 +63,7 @@ impl History {
         if self.entries.iter().any(|e| e.part == part && &*e.item == item) {
             return;
         }
-        self.entries.push_back(Entry { item: item.into(), part, role, text: String::new(), cut: false });
+        self.entries.push_back(Entry { item: item.into(), part, role, text: String::new(), cut: false, seed: None });
         self.forget();
     }
 

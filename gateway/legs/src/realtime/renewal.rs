@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use patchbay_core::{Event, Instant, MediaTime, Outbox, Payload};
+use patchbay_core::{Event, Instant, MediaTime, Outbox, Payload, Role};
 
 use super::{Phase, Realtime, answering, dialect};
 
@@ -98,15 +98,32 @@ impl Realtime {
     fn replay_text(&mut self, out: &mut Outbox) {
         let dialect = self.setup.config.dialect;
         let mut number = self.sent;
-        for (index, entry) in self.history.said().enumerate() {
+        for (index, entry) in self.history.said_mut().enumerate() {
             number = number.wrapping_add(1);
             let id = format!("pb_past_{index}");
             dialect::send(&dialect::item(dialect, &id, Some(entry.role), &entry.text, number), out);
+            entry.seed = Some(id.into());
         }
         self.sent = number;
         let text = if self.owed == Owed::Rest { CARRY_ON_MID_ANSWER } else { CARRY_ON };
         let event = self.next_event();
         dialect::send(&dialect::item(dialect, "pb_anchor", None, text, event), out);
+    }
+
+    /// An utterance of an earlier connection was cut: what this connection was told of it is told again, shorter.
+    pub(super) fn retell(&mut self, item: &str, part: u32, text: &str, out: &mut Outbox) {
+        let Some((seed, before)) = self.history.seeds(item, part).filter(|_| self.is_up()) else { return };
+        let (seed, before) = (seed.to_owned(), before.unwrap_or("root").to_owned());
+        let event = self.next_event();
+        dialect::send(&dialect::delete(&seed, event), out);
+        let again = (!text.is_empty()).then(|| format!("{seed}_cut"));
+        if let Some(id) = &again {
+            let event = self.next_event();
+            let mut told = dialect::item(self.setup.config.dialect, id, Some(Role::Model), text, event);
+            told["previous_item_id"] = before.into();
+            dialect::send(&told, out);
+        }
+        self.history.reseed(item, part, again.map(Into::into));
     }
 
     /// Appends the turn that was not answered, then what came since. True when a whole turn was repeated.

@@ -27,6 +27,8 @@ pub(super) struct Utterance {
     bytes: u64,
     pub(super) ended: bool,
     truncated: bool,
+    /// Spoken on an earlier connection: this one knows it as text.
+    pub(super) inherited: bool,
 }
 
 impl Utterance {
@@ -51,9 +53,14 @@ impl Speech {
         Self { format, utterances: VecDeque::new(), next: 0, muted_below: 0 }
     }
 
-    /// An empty ledger whose numbers go on, so that no number means two utterances in one call.
+    /// The ledger for the next connection: nothing more comes of what is on record, but the listener may not have
+    /// heard it yet. Numbers go on, so that none means two utterances in one call.
     pub(super) fn continued(&self) -> Self {
-        Self { next: self.next, muted_below: self.next, ..Self::new(self.format) }
+        let mut next = Self { muted_below: self.next, ..self.clone() };
+        for utterance in &mut next.utterances {
+            (utterance.ended, utterance.inherited) = (true, true);
+        }
+        next
     }
 
     /// Whether anything was ever said, on this connection or before it.
@@ -89,6 +96,7 @@ impl Speech {
             bytes: bytes as u64,
             ended: false,
             truncated: false,
+            inherited: false,
         });
         (Taken::Begun(id), forgotten)
     }
@@ -175,6 +183,7 @@ mod tests {
     fn a_successor_does_not_reuse_a_number() {
         let mut speech = Speech::new(Format::PCMU);
         speech.take("r", "i", 0, 8);
-        assert_eq!(speech.continued().take("r", "i", 0, 8).0, Taken::Begun(UtteranceId(1)));
+        assert_eq!(speech.continued().take("r", "i", 0, 8).0, Taken::Late);
+        assert_eq!(speech.continued().take("r", "j", 0, 8).0, Taken::Begun(UtteranceId(1)));
     }
 }

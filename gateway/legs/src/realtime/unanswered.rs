@@ -50,7 +50,8 @@ impl Unanswered {
     /// The turn is complete: it waits for its answer or its transcript.
     pub(super) fn committed(&mut self) {
         self.speaking = false;
-        self.committed = std::mem::take(&mut self.open);
+        let turn = std::mem::take(&mut self.open);
+        self.committed.append(turn, self.format.bytes_for(TURN_MAX).unwrap_or(0));
     }
 
     /// The turn needs no repeating: it was answered, or is in the history as text.
@@ -108,6 +109,17 @@ impl Clip {
         self.ring.extend((size | flag).to_be_bytes());
         self.ring.extend(stored.iter());
         self.audio += payload.len();
+    }
+
+    /// Adds a later clip; past `bytes_max` the oldest audio is dropped.
+    fn append(&mut self, later: Self, bytes_max: usize) {
+        if self.audio == 0 {
+            *self = later;
+            return;
+        }
+        self.ring.extend(later.ring);
+        self.audio += later.audio;
+        while self.audio > bytes_max && self.pop() {}
     }
 
     fn head(&self, at: usize) -> Option<(usize, bool)> {
@@ -186,6 +198,17 @@ mod tests {
         unanswered.settled();
         assert!(unanswered.audio().0.is_empty());
         assert_eq!(unanswered.audio().1.len(), 160);
+    }
+
+    #[test]
+    fn two_turns_without_an_answer_are_both_kept() {
+        let mut unanswered = Unanswered::new(Format::PCMU);
+        for n in [1, 2] {
+            unanswered.speech_started();
+            unanswered.push(&frame(n, true));
+            unanswered.committed();
+        }
+        assert_eq!(unanswered.audio().0, [[1; 160], [2; 160]].concat());
     }
 
     #[test]

@@ -446,3 +446,25 @@ fn what_the_caller_was_saying_is_heard_again() {
     pair.quiet(MS(3_000));
     assert_eq!((pair.double.ledger().commits, pair.double.ledger().responses.len()), (1, 1));
 }
+
+#[test]
+fn speech_of_the_old_connection_that_is_cut_later_is_told_again_shorter() {
+    for (heard_ms, told) in [(2_000, vec!["one two three four"]), (0, vec![])] {
+        let mut pair = Pair::new(config(), Format::PCMU, script());
+        pair.run(MS(100));
+        pair.talk(CALLER);
+        pair.quiet(MS(3_000));
+        pair.redial();
+        pair.run(MS(200));
+        pair.command(cut(heard_ms, MediaTime::from_ms(4_000)));
+        pair.run(MS(200));
+        let ledger = pair.double.ledger();
+        let roles: Vec<_> = ledger.items.iter().map(|i| &*i.role).collect();
+        let of_model: Vec<_> =
+            ledger.items.iter().filter(|i| i.role == "assistant").map(|i| &*i.text).collect();
+        assert_eq!(of_model, told);
+        assert_eq!((roles[0], roles[roles.len() - 1]), ("user", "system"), "in its place");
+        assert!(ledger.errors.is_empty(), "{:?}", ledger.errors);
+        assert!(ledger.truncations.is_empty());
+    }
+}
