@@ -8,6 +8,7 @@
 //! is kept as text, and what was not answered as audio, so that [`Leg::successor`] can carry on over a new connection.
 
 mod answering;
+mod answers;
 mod bucket;
 mod config;
 mod delta;
@@ -16,7 +17,9 @@ mod fault;
 mod history;
 mod renewal;
 mod speech;
+mod turns;
 mod unanswered;
+mod usage;
 mod wire;
 
 use std::sync::Arc;
@@ -24,8 +27,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use patchbay_core::{
-    Caps, Command, Cut, Down, Event, Fault, Format, Frame, Instant, Leg, LegError, MediaTime, Outbox, Pacing,
-    Payload, Role, Usage, Wire,
+    Caps, Command, Down, Event, Fault, Format, Frame, Instant, Leg, LegError, MediaTime, Outbox, Pacing,
+    Payload, Role, Wire,
 };
 use serde_json::Value;
 
@@ -39,7 +42,7 @@ use self::history::History;
 use self::renewal::Owed;
 use self::speech::{Speech, Taken};
 use self::unanswered::Unanswered;
-use self::wire::{Kind, PeerError, Piece, ResponseUsage, ServerEvent, TranscriptionUsage};
+use self::wire::{Kind, PeerError, ServerEvent};
 use crate::{ConfigError, EndpointDef, Media, Transport};
 
 /// A realtime model at OpenAI, Azure, or a compatible provider.
@@ -138,6 +141,10 @@ impl Realtime {
 
     fn is_down(&self) -> bool {
         matches!(self.phase, Phase::Down { .. })
+    }
+
+    fn reports_speech(&self) -> bool {
+        self.config().turn_detection != TurnDetection::None
     }
 
     /// Ends the leg over an open transport.
@@ -287,189 +294,6 @@ impl Realtime {
         }
     }
 
-    // --- the caller's turn ---
-
-    fn speech_started(&mut self, out: &mut Outbox) {
-        self.unanswered.speech_started();
-        self.answering.expect_nothing();
-        self.owed = Owed::Nothing;
-        out.event(Event::SpeechStarted);
-    }
-
-    fn speech_stopped(&mut self, now: Instant, out: &mut Outbox) {
-        self.turn_ended(now);
-        out.event(Event::SpeechStopped);
-    }
-
-    fn turn_ended(&mut self, now: Instant) {
-        if self.config().turn_detection.creates_response() {
-            self.answering.expect(now);
-            self.owed = Owed::Answer;
-        }
-    }
-
-    fn committed(&mut self, event: &ServerEvent, now: Instant, out: &mut Outbox) {
-        // Some compatible servers never say that speech stopped.
-        if self.unanswered.speaking() && self.owed == Owed::Nothing && self.reports_speech() {
-            out.event(Event::SpeechStopped);
-        }
-        self.unanswered.committed();
-        self.uncommitted = MediaTime::ZERO;
-        if let Some(item) = &event.item_id {
-            self.history.place(item, 0, Role::Caller);
-        }
-        self.turn_ended(now);
-    }
-
-    fn item_added(&mut self, event: &ServerEvent) {
-        let Some(item) = &event.item else { return };
-        let (Some(id), Some("message")) = (&item.id, item.kind.as_deref()) else { return };
-        match item.role.as_deref() {
-            Some("user") => self.history.place(id, 0, Role::Caller),
-            Some("assistant") => self.history.place(id, 0, Role::Model),
-            _ => {}
-        }
-    }
-
-    fn reports_speech(&self) -> bool {
-        self.config().turn_detection != TurnDetection::None
-    }
-
-    // --- transcripts ---
-
-    fn caller_said(&mut self, event: ServerEvent, piece: Piece, out: &mut Outbox) {
-        if let (Some(item), Some(usage)) = (&event.item_id, &event.usage) {
-            out.event(Event::UsageReported(transcription_usage(item, usage)));
-        }
-        if piece == Piece::Whole {
-            self.unanswered.settled();
-        }
-        self.transcript(event, Role::Caller, piece, out);
-    }
-
-    fn model_said(&mut self, event: ServerEvent, piece: Piece, out: &mut Outbox) {
-        if event.response_id.as_deref().is_some_and(|id| self.answering.is_muted(id)) {
-            return;
-        }
-        self.transcript(event, Role::Model, piece, out);
-    }
-
-    fn transcript(&mut self, event: ServerEvent, role: Role, piece: Piece, out: &mut Outbox) {
-        let whole = event.transcript.or(event.text);
-        let text = if piece == Piece::Next { event.delta } else { whole };
-        let (Some(item), Some(text)) = (event.item_id, text) else { return };
-        let part = event.content_index.unwrap_or(0);
-        let is_final = piece == Piece::Whole;
-        let taken = if is_final {
-            self.history.set(&item, part, role, &text)
-        } else {
-            self.history.add(&item, part, role, &text)
-        };
-        if taken && (is_final || !text.is_empty()) {
-            out.event(Event::TranscriptReceived { role, item, text, is_final });
-        }
-    }
-
-    // --- answers ---
-
-    fn response_created(&mut self, event: &ServerEvent, now: Instant, out: &mut Outbox) {
-        let id = event.response.as_ref().and_then(|r| r.id.as_deref()).unwrap_or_default();
-        self.respect(id, now, out);
-    }
-
-    fn response_done(&mut self, event: ServerEvent, now: Instant, out: &mut Outbox) {
-        let Some(response) = event.response else { return };
-        let id = response.id.unwrap_or_default();
-        if let Some(usage) = &response.usage {
-            out.event(Event::UsageReported(response_usage(&id, usage)));
-        }
-        let mut ended = Vec::new();
-        self.speech.end_response(&id, &mut ended);
-        ended.into_iter().for_each(|utterance| out.event(Event::UtteranceEnded { utterance }));
-        if !self.answering.done(&id, now) {
-            return;
-        }
-        let completed = response.status.as_deref() == Some("completed");
-        out.event(Event::ResponseEnded { completed });
-        if response.status.as_deref() == Some("failed") {
-            let error = response.status_details.and_then(|d| d.error).unwrap_or_default();
-            return self.response_failed(&error, now, out);
-        }
-        if completed {
-            self.answering.succeeded();
-        }
-        self.owed.ended();
-        self.ask_deferred(now, out);
-    }
-
-    fn response_failed(&mut self, error: &PeerError, now: Instant, out: &mut Outbox) {
-        let code = fault::code_of(error);
-        match fault::severity(error) {
-            Severity::Fatal => return self.end(fault::fatal(Fault::TenantConfig, &code), 1000, out),
-            Severity::Expired => return self.end(Down::Expired, 1000, out),
-            _ => out.event(Event::PeerComplained { code }),
-        }
-        if self.answering.retry(now) {
-            return;
-        }
-        let down = if fault::is_rate_limit(error) {
-            Down::Refused { retry_after: None }
-        } else {
-            Down::Lost { code: 1011 }
-        };
-        self.end(down, 1000, out);
-    }
-
-    fn ask_deferred(&mut self, now: Instant, out: &mut Outbox) {
-        if let Some(instructions) = self.answering.take_deferred() {
-            self.ask(instructions, now, out);
-        }
-    }
-
-    /// Sends `response.create`, or keeps it until the answer in progress has ended.
-    fn ask(&mut self, instructions: Instructions, now: Instant, out: &mut Outbox) {
-        if !self.answering.may_ask(&instructions) {
-            return;
-        }
-        let event = self.next_event();
-        dialect::send(&dialect::respond(instructions.as_deref(), event), out);
-        self.answering.asked(event, instructions, now);
-    }
-
-    fn cancel(&mut self, out: &mut Outbox) {
-        self.speech.mute();
-        self.owed.cancelled();
-        if let Some(response) = self.answering.cancel() {
-            let event = self.next_event();
-            dialect::send(&dialect::cancel(response.as_deref(), event), out);
-        }
-    }
-
-    /// Tells the model what was heard of its utterance, if that is less than what it holds.
-    fn truncate(&mut self, cut: Cut, out: &mut Outbox) {
-        let Some(utterance) = self.speech.truncate(cut.utterance) else { return };
-        let (item, part) = (&*utterance.item, utterance.part);
-        let received = utterance.received(self.setup.media.ingress);
-        let heard = cut.heard.min(received);
-        if utterance.ended && heard.as_ms() >= received.as_ms() {
-            return;
-        }
-        let text: Box<str> = self.history.cut(item, part, heard, received).unwrap_or_default().into();
-        if utterance.inherited {
-            self.retell(item, part, &text, out);
-        } else if heard.as_ms() == 0 && !self.speech.has_siblings(&utterance) {
-            let event = self.next_event();
-            dialect::send(&dialect::delete(item, event), out);
-        } else {
-            let event = self.next_event();
-            dialect::send(&dialect::truncate(item, part, heard.as_ms(), event), out);
-        }
-        if !text.is_empty() {
-            let item = utterance.item;
-            out.event(Event::TranscriptReceived { role: Role::Model, item, text, is_final: true });
-        }
-    }
-
     // --- errors ---
 
     fn on_error(&mut self, error: &PeerError, now: Instant, out: &mut Outbox) {
@@ -492,13 +316,6 @@ impl Realtime {
             }
             _ if ours.is_some() && ours == self.answering.requested() => self.request_refused(now, out),
             _ => {}
-        }
-    }
-
-    fn request_refused(&mut self, now: Instant, out: &mut Outbox) {
-        self.answering.refused();
-        if !self.answering.retry(now) {
-            self.end(Down::Lost { code: 1011 }, 1000, out);
         }
     }
 
@@ -553,12 +370,6 @@ impl Realtime {
         }
     }
 
-    fn nudge(&mut self, now: Instant, out: &mut Outbox) {
-        let event = self.next_event();
-        dialect::send(&dialect::cancel(None, event), out);
-        let instructions = self.answering.forget_request();
-        self.ask(instructions, now, out);
-    }
 }
 
 impl Leg for Realtime {
@@ -626,38 +437,6 @@ impl Leg for Realtime {
 
     fn successor(&self) -> Option<Box<dyn Leg>> {
         self.renew().map(|leg| Box::new(leg) as Box<dyn Leg>)
-    }
-}
-
-/// Usage of one response; cached counts are a subset of the input counts.
-fn response_usage(id: &str, usage: &ResponseUsage) -> Usage {
-    let input = usage.input_token_details.as_ref();
-    let cached = input.and_then(|i| i.cached_tokens_details.as_ref());
-    let output = usage.output_token_details.as_ref();
-    Usage {
-        kind: "response".into(),
-        key: id.into(),
-        text_in: input.and_then(|i| i.text_tokens).unwrap_or(0),
-        audio_in: input.and_then(|i| i.audio_tokens).unwrap_or(0),
-        text_in_cached: cached.and_then(|c| c.text_tokens).unwrap_or(0),
-        audio_in_cached: cached.and_then(|c| c.audio_tokens).unwrap_or(0),
-        text_out: output.and_then(|o| o.text_tokens).unwrap_or(0),
-        audio_out: output.and_then(|o| o.audio_tokens).unwrap_or(0),
-        duration_ms: 0,
-    }
-}
-
-fn transcription_usage(item: &str, usage: &TranscriptionUsage) -> Usage {
-    let input = usage.input_token_details.as_ref();
-    let seconds = usage.seconds.filter(|s| s.is_finite()).unwrap_or(0.0).clamp(0.0, 86_400.0);
-    Usage {
-        kind: "transcription".into(),
-        key: item.into(),
-        text_in: input.and_then(|i| i.text_tokens).unwrap_or(0),
-        audio_in: input.and_then(|i| i.audio_tokens).unwrap_or(0),
-        text_out: usage.output_tokens.unwrap_or(0),
-        duration_ms: u64::try_from(Duration::from_secs_f64(seconds).as_millis()).unwrap_or(0),
-        ..Usage::default()
     }
 }
 
