@@ -347,3 +347,38 @@ pub struct Fault {
     /// What.
     pub trouble: Trouble,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `patchbay sim --script FILE` reads it.
+    const FILE: &str = r#"{
+        "key": "sk-test", "latency_ms": 40, "jitter_ms": 10,
+        "refusals": [{"status": 503, "retry_after_s": 1}],
+        "turns": [
+            {"say": [{"text": "Certainly.", "wav": "fixtures/audio/model-answer.wav"}]},
+            {"say": [{"text": "One", "buzz_ms": 300}, {"text": "two", "audio": "AAABAA=="}]},
+            {"fail": "inference_rate_limit_exceeded"},
+            "echo"
+        ],
+        "transcripts": ["Two pizzas, please."],
+        "faults": [
+            {"at": "mid_deltas", "turn": 1, "dial": 0, "trouble": {"close": {"code": 1011}}},
+            {"at": "committed", "trouble": {"stall": {"ms": 500}}},
+            {"at": "first_delta", "trouble": {"error": {"type": "server_error", "code": "x"}}}
+        ]
+    }"#;
+
+    #[test]
+    fn a_script_is_read_from_json_and_survives_it() {
+        let mut script: Script = serde_json::from_str(FILE).unwrap();
+        assert_eq!(script.wavs().collect::<Vec<_>>(), ["fixtures/audio/model-answer.wav"]);
+        script.resolve(|_| Ok::<_, ()>(vec![0; 480])).unwrap();
+        let Turn::Say(says) = &script.turns[0] else { panic!("a turn that speaks") };
+        assert_eq!(says[0].in_format(Format::PCMU).len(), 80);
+        let again: Script = serde_json::from_str(&serde_json::to_string(&script).unwrap()).unwrap();
+        assert_eq!(again.faults, script.faults);
+        assert!(serde_json::from_str::<Script>(r#"{"turn": []}"#).is_err(), "unknown keys are errors");
+    }
+}
