@@ -4,3 +4,4 @@
 pub mod contract;
 pub mod realtime;
 pub mod twilio;
+pub mod world;
