@@ -2,12 +2,18 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
+use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use patchbay_core::Refusal;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -16,13 +22,11 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
-use tokio_tungstenite::client_async_with_config;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
-use tokio_tungstenite::tungstenite::{self};
 
-use super::io::{Io, Stream, tune};
+use super::io::{Stream, tune};
 use super::port::Port;
 use super::pulse::PortLimits;
 
@@ -30,6 +34,8 @@ use super::pulse::PortLimits;
 const HEAD_START: Duration = Duration::from_millis(250);
 /// Unless told otherwise: TCP, TLS and the upgrade together.
 const DIAL_WITHIN: Duration = Duration::from_secs(2);
+/// Header of the answer to an upgrade, in bytes.
+const HEADER_BYTES_MAX: usize = 16 * 1024;
 
 /// Where to dial, and how.
 #[derive(Clone, Debug)]
@@ -71,21 +77,20 @@ impl DialSpec {
         self
     }
 
-    fn is_tls(&self) -> bool {
-        self.uri.scheme_str() == Some("wss")
-    }
-
-    /// Without the brackets of an IPv6 literal.
-    fn host(&self) -> &str {
-        self.uri.host().expect("checked by new").trim_start_matches('[').trim_end_matches(']')
-    }
-
-    fn port(&self) -> u16 {
-        self.uri.port_u16().unwrap_or(if self.is_tls() { 443 } else { 80 })
-    }
-
-    fn request(&self) -> Result<Request, Refusal> {
-        let mut request = self.uri.clone().into_client_request().map_err(|_| Refusal::Unreachable)?;
+    /// RFC 6455 §4.1. No extension is offered.
+    fn request(&self) -> Result<Request<Empty<Bytes>>, Refusal> {
+        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
+        // RFC 9110 §7.2: without user information.
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut request = Request::get(path)
+            .header(header::HOST, host)
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .header(header::SEC_WEBSOCKET_KEY, generate_key())
+            .body(Empty::new())
+            .map_err(|_| Refusal::Unreachable)?;
         for (name, value) in &self.headers {
             request.headers_mut().append(name, value.clone());
         }
@@ -140,18 +145,46 @@ impl Dialer {
     }
 
     async fn dial_at_leisure(&self, spec: &DialSpec) -> Result<Port, Refusal> {
-        let addresses = lookup_host((spec.host(), spec.port())).await.map_err(|_| Refusal::Unreachable)?;
-        let stream = connect(addresses.collect()).await?;
-        tune(&stream).map_err(|_| Refusal::Unreachable)?;
-        let stream = if spec.is_tls() { self.secure(spec, stream).await? } else { Stream::Plain(stream) };
-        let config = Some(spec.limits.tungstenite());
-        let (socket, _) =
-            client_async_with_config(spec.request()?, Io::new(stream), config).await.map_err(refusal)?;
-        Ok(Port::over(socket, Role::Client, spec.limits))
+        let stream = TokioIo::new(self.open(&spec.uri).await?);
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(HEADER_BYTES_MAX)
+            .handshake(stream)
+            .await
+            .map_err(|_| Refusal::Unreachable)?;
+        let request = spec.request()?;
+        let accept =
+            request.headers().get(header::SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
+        let connection = pin!(connection.without_shutdown());
+        let answered = pin!(sender.send_request(request));
+        // After a 101 the connection lets go of the stream; it may do so before the answer is looked at.
+        let parts = match select(answered, connection).await {
+            Either::Left((answered, connection)) => {
+                check(&answered.map_err(|_| Refusal::Unreachable)?, accept.as_deref())?;
+                connection.await
+            }
+            Either::Right((parts, answered)) => {
+                check(&answered.await.map_err(|_| Refusal::Unreachable)?, accept.as_deref())?;
+                parts
+            }
+        };
+        let parts = parts.map_err(|_| Refusal::Unreachable)?;
+        Ok(Port::over(parts.io.into_inner(), parts.read_buf.into(), Role::Client, spec.limits))
     }
 
-    async fn secure(&self, spec: &DialSpec, stream: TcpStream) -> Result<Stream, Refusal> {
-        let name = ServerName::try_from(spec.host().to_owned()).map_err(|_| Refusal::Tls)?;
+    /// A stream to the host of `uri`, over TLS if its scheme is `wss` or `https`.
+    pub(super) async fn open(&self, uri: &Uri) -> Result<Stream, Refusal> {
+        let is_tls = matches!(uri.scheme_str(), Some("wss" | "https"));
+        // Without the brackets of an IPv6 literal.
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let addresses = lookup_host((host, port)).await.map_err(|_| Refusal::Unreachable)?;
+        let stream = connect(addresses.collect()).await?;
+        tune(&stream).map_err(|_| Refusal::Unreachable)?;
+        if is_tls { self.secure(host, stream).await } else { Ok(Stream::Plain(stream)) }
+    }
+
+    async fn secure(&self, host: &str, stream: TcpStream) -> Result<Stream, Refusal> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| Refusal::Tls)?;
         let connector = TlsConnector::from(Arc::clone(&self.tls));
         let stream = connector.connect(name, stream).await.map_err(|error| tls_refusal(&error))?;
         Ok(Stream::Tls(Box::new(stream)))
@@ -211,14 +244,18 @@ fn tls_refusal(error: &io::Error) -> Refusal {
     if is_tls { Refusal::Tls } else { Refusal::Unreachable }
 }
 
-fn refusal(error: tungstenite::Error) -> Refusal {
-    match error {
-        tungstenite::Error::Http(response) => {
-            Refusal::Status { status: response.status().as_u16(), retry_after: retry_after(&response) }
-        }
-        tungstenite::Error::Io(error) => tls_refusal(&error),
-        _ => Refusal::Unreachable,
+/// RFC 6455 §4.1: what an answer must be. One that is no refusal and no proper acceptance is an unreachable peer.
+fn check<B>(response: &Response<B>, accept: Option<&str>) -> Result<(), Refusal> {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let status = response.status().as_u16();
+        return Err(Refusal::Status { status, retry_after: retry_after(response) });
     }
+    let headers = response.headers();
+    let value = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let is_upgrade = value(header::UPGRADE).is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"));
+    let is_ours = value(header::SEC_WEBSOCKET_ACCEPT) == accept;
+    let is_plain = !headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS);
+    if is_upgrade && is_ours && is_plain { Ok(()) } else { Err(Refusal::Unreachable) }
 }
 
 /// `retry-after-ms` (Azure) or `retry-after` in seconds; dates are ignored.

@@ -4,6 +4,7 @@
 //! write buffers), so every limit is set here, once.
 
 mod dial;
+mod fetch;
 mod io;
 mod listen;
 mod port;
@@ -11,6 +12,7 @@ mod pulse;
 mod upgrade;
 
 pub use dial::{BadCa, BadUrl, DialSpec, Dialer};
+pub use fetch::{FetchSpec, Fetched};
 pub use listen::{ListenLimits, Listener};
 pub use port::Port;
 pub use pulse::PortLimits;

@@ -6,16 +6,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::{Sink, Stream};
 use patchbay_core::Wire;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::io::Io;
+use super::io::{Io, Later, Now, Stream};
 use super::pulse::{Beat, PortLimits, Pulse};
 
 /// RFC 6455 §7.4.1: the connection broke without a close.
@@ -30,7 +28,10 @@ const NO_STATUS: u16 = 1005;
 /// never surface as errors: the port delivers one [`Wire::Close`], and after it nothing.
 #[derive(Debug)]
 pub struct Port {
-    socket: WebSocketStream<Io>,
+    io: Io,
+    /// The framing. It is driven by hand: tokio-tungstenite's stream would put two wakers of its own in between, which
+    /// pays only when reader and writer are two tasks.
+    framing: Box<WebSocketContext>,
     limits: PortLimits,
     role: Role,
     state: State,
@@ -66,15 +67,16 @@ enum State {
 }
 
 impl Port {
-    /// A port over a stream whose upgrade is done.
-    pub(super) fn over(socket: WebSocketStream<Io>, role: Role, limits: PortLimits) -> Self {
-        let pulse = Pulse::new(&limits);
+    /// A port over a stream whose upgrade is done. `early` are bytes that were read with the upgrade.
+    pub(super) fn over(stream: Stream, early: Vec<u8>, role: Role, limits: PortLimits) -> Self {
+        let framing = WebSocketContext::from_partially_read(early, role, Some(limits.framing()));
         Self {
-            socket,
+            io: Io::new(stream),
+            framing: Box::new(framing),
+            pulse: Pulse::new(&limits),
             limits,
             role,
             state: State::Open,
-            pulse,
             queued: 0,
             written_base: 0,
             write_failed: false,
@@ -97,8 +99,8 @@ impl Port {
                 State::Ending { .. } => return Poll::Ready(self.deliver_end()),
                 State::Farewell { .. } | State::Gone => return Poll::Pending,
             }
-            match Pin::new(&mut self.socket).poll_next(cx) {
-                Poll::Ready(Some(Ok(message))) => {
+            match self.poll_message(cx) {
+                Poll::Ready(Ok(message)) => {
                     if let Some(wire) = self.received(message) {
                         return Poll::Ready(wire);
                     }
@@ -107,8 +109,7 @@ impl Port {
                         let _ = self.poll_pulse(cx);
                     }
                 }
-                Poll::Ready(Some(Err(error))) => self.failed(&error),
-                Poll::Ready(None) => self.end(ABNORMAL, "connection lost", false),
+                Poll::Ready(Err(error)) => self.failed(&error),
                 Poll::Pending => ready!(self.poll_pulse(cx)),
             }
         }
@@ -142,10 +143,10 @@ impl Port {
             }
             State::Farewell { .. } | State::Gone => return self.poll_finish(cx),
         }
-        match Pin::new(&mut self.socket).poll_flush(cx) {
+        match self.poll_write_out(cx) {
             Poll::Ready(Ok(())) => {
                 self.queued = 0;
-                self.written_base = self.socket.get_ref().written;
+                self.written_base = self.io.written;
                 Poll::Ready(())
             }
             Poll::Ready(Err(_)) => {
@@ -163,7 +164,7 @@ impl Port {
     /// Bytes that wait to be written; zero right after a complete flush.
     #[must_use]
     pub fn pending(&self) -> usize {
-        let written = self.socket.get_ref().written - self.written_base;
+        let written = self.io.written - self.written_base;
         usize::try_from(self.queued.saturating_sub(written)).unwrap_or(usize::MAX)
     }
 
@@ -204,6 +205,19 @@ impl Port {
         }
     }
 
+    /// Breaks the connection off with a TCP reset, as a crash or a middlebox does.
+    pub fn reset(self) {
+        self.io.set_reset();
+    }
+
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Error>> {
+        unless_blocked(self.framing.read(&mut Now { io: &mut self.io, cx }))
+    }
+
+    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        write_out(&mut self.framing, &mut self.io, cx)
+    }
+
     fn received(&mut self, message: Message) -> Option<Wire> {
         match message {
             Message::Close(frame) => {
@@ -227,8 +241,8 @@ impl Port {
             return self.end(ABNORMAL, "peer does not read", false);
         }
         self.queued += size as u64;
-        // An IO failure here is found again by the next read; the framing has no other one left.
-        let _ = Pin::new(&mut self.socket).start_send(message);
+        // It "would block", for `Later` takes nothing: the message is in the buffer all the same.
+        let _ = self.framing.write(&mut Later, message);
     }
 
     fn start_close(&mut self, code: u16, reason: &str) {
@@ -243,7 +257,7 @@ impl Port {
     fn queue_close(&mut self, code: u16, reason: &str) {
         let frame = close_frame(code, reason);
         self.queued += frame_size(2 + reason.len(), self.role) as u64;
-        let _ = Pin::new(&mut self.socket).start_send(Message::Close(frame));
+        let _ = self.framing.write(&mut Later, Message::Close(frame));
     }
 
     fn failed(&mut self, error: &Error) {
@@ -283,8 +297,7 @@ impl Port {
     }
 
     fn poll_pulse(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let io = self.socket.get_ref();
-        let counts = (io.read, io.written, self.pending());
+        let counts = (self.io.read, self.io.written, self.pending());
         match ready!(self.pulse.poll(cx, &self.limits, counts)) {
             Beat::Ping => {
                 self.queue(Message::Ping(Bytes::new()));
@@ -305,18 +318,33 @@ impl Port {
 
     fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
         if let State::Farewell { shut: shut @ false } = &mut self.state {
-            ready!(Pin::new(&mut self.socket).poll_flush(cx)).map_err(|_| ())?;
-            ready!(Pin::new(self.socket.get_mut()).poll_shutdown(cx)).map_err(|_| ())?;
+            ready!(write_out(&mut self.framing, &mut self.io, cx)).map_err(|_| ())?;
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx)).map_err(|_| ())?;
             *shut = true;
         }
         let mut scratch = [0; 1024];
         loop {
             let mut buf = ReadBuf::new(&mut scratch);
-            ready!(Pin::new(self.socket.get_mut()).poll_read(cx, &mut buf)).map_err(|_| ())?;
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)).map_err(|_| ())?;
             if buf.filled().is_empty() {
                 return Poll::Ready(Err(()));
             }
         }
+    }
+}
+
+fn write_out(framing: &mut WebSocketContext, io: &mut Io, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    unless_blocked(match framing.flush(&mut Now { io, cx }) {
+        // The close handshake is complete, and its last frame has left.
+        Err(Error::ConnectionClosed) => Ok(()),
+        flushed => flushed,
+    })
+}
+
+fn unless_blocked<T>(done: Result<T, Error>) -> Poll<Result<T, Error>> {
+    match done {
+        Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => Poll::Pending,
+        done => Poll::Ready(done),
     }
 }
 

@@ -1,22 +1,19 @@
 //! [`PortLimits`] and the [`Pulse`] that watches over a quiet, stalled or closing socket.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-
-/// Reads are sized for voice: a 20 ms message has a few hundred bytes.
-const READ_BUFFER: usize = 4 * 1024;
-/// Below this many queued bytes, nothing is written before the flush.
-const WRITE_BATCH: usize = 64 * 1024;
 
 /// What a port allows its peer. Sizes in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortLimits {
     /// Longest message and frame from the peer; a longer one closes with 1009.
     pub message_max: usize,
+    /// Bytes of one read. It is allocated, and cleared at each read, so it is sized for voice.
+    pub read_size: usize,
     /// Above this the peer is slow: [`Port::is_writable`](super::Port::is_writable) is false.
     pub high_water: usize,
     /// Above this the port is broken off: the peer does not read.
@@ -35,6 +32,7 @@ impl PortLimits {
     /// For sockets that anyone can open: 64 KiB a message.
     pub const PUBLIC: Self = Self {
         message_max: 64 * 1024,
+        read_size: 1024,
         high_water: 64 * 1024,
         backlog_max: 1024 * 1024,
         ping_every: Duration::from_secs(15),
@@ -43,13 +41,15 @@ impl PortLimits {
         close_within: Duration::from_secs(2),
     };
     /// For sockets to a provider, whose audio deltas may be long: 16 MiB a message.
-    pub const PROVIDER: Self = Self { message_max: 16 * 1024 * 1024, ..Self::PUBLIC };
+    pub const PROVIDER: Self = Self { message_max: 16 * 1024 * 1024, read_size: 4096, ..Self::PUBLIC };
 
-    pub(super) fn tungstenite(&self) -> WebSocketConfig {
+    pub(super) fn framing(&self) -> WebSocketConfig {
+        // The framing never writes by itself, and never runs out of room before the port breaks off.
+        let room = self.backlog_max + 64 * 1024;
         WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(WRITE_BATCH)
-            .max_write_buffer_size(self.backlog_max.max(WRITE_BATCH) + 64 * 1024)
+            .read_buffer_size(self.read_size)
+            .write_buffer_size(room)
+            .max_write_buffer_size(2 * room)
             .max_message_size(Some(self.message_max))
             .max_frame_size(Some(self.message_max))
     }
@@ -70,6 +70,8 @@ pub(super) enum Beat {
 #[derive(Debug)]
 pub(super) struct Pulse {
     timer: Pin<Box<Sleep>>,
+    /// Who is woken when the timer fires: polling it again for the same task costs more than looking.
+    waker: Option<Waker>,
     tick: Duration,
     closing: bool,
     read_seen: u64,
@@ -85,6 +87,7 @@ impl Pulse {
             .max(Duration::from_millis(5));
         Self {
             timer: Box::pin(sleep_until(Instant::now() + tick)),
+            waker: None,
             tick,
             closing: false,
             read_seen: 0,
@@ -99,6 +102,7 @@ impl Pulse {
     pub(super) fn start_closing(&mut self, limits: &PortLimits) {
         if !self.closing {
             self.closing = true;
+            self.waker = None;
             self.timer.as_mut().reset(Instant::now() + limits.close_within);
         }
     }
@@ -110,7 +114,7 @@ impl Pulse {
         limits: &PortLimits,
         (read, written, pending): (u64, u64, usize),
     ) -> Poll<Beat> {
-        while self.timer.as_mut().poll_elapsed(cx) {
+        while self.has_fired(cx) {
             if self.closing {
                 return Poll::Ready(Beat::CloseExpired);
             }
@@ -120,6 +124,15 @@ impl Pulse {
             }
         }
         Poll::Pending
+    }
+
+    fn has_fired(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) && !self.timer.is_elapsed() {
+            return false;
+        }
+        let has_fired = self.timer.as_mut().poll(cx).is_ready();
+        self.waker = (!has_fired).then(|| cx.waker().clone());
+        has_fired
     }
 
     fn beat(&mut self, limits: &PortLimits, read: u64, written: u64, pending: usize) -> Option<Beat> {
@@ -140,15 +153,5 @@ impl Pulse {
             return Some(Beat::Ping);
         }
         None
-    }
-}
-
-trait Elapsed {
-    fn poll_elapsed(self, cx: &mut Context<'_>) -> bool;
-}
-
-impl Elapsed for Pin<&mut Sleep> {
-    fn poll_elapsed(self, cx: &mut Context<'_>) -> bool {
-        Future::poll(self, cx).is_ready()
     }
 }

@@ -13,11 +13,10 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::io::{Io, Stream};
+use super::io::Stream;
 use super::port::{Port, Slot};
 use super::pulse::PortLimits;
 
@@ -111,9 +110,7 @@ impl PortPending {
     pub async fn port(self) -> Option<Port> {
         let upgraded = timeout(UPGRADE_WITHIN, self.on_upgrade).await.ok()?.ok()?;
         let (stream, early) = unwrap(upgraded);
-        let config = Some(self.limits.tungstenite());
-        let socket = WebSocketStream::from_partially_read(Io::new(stream), early, Role::Server, config).await;
-        Some(Port::over(socket, Role::Server, self.limits).holding(self.slot))
+        Some(Port::over(stream, early, Role::Server, self.limits).holding(self.slot))
     }
 }
 

@@ -57,6 +57,14 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
+async fn an_acceptance_that_is_not_for_us_is_none() {
+    let wrong = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+        sec-websocket-accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n";
+    let (url, _task) = once(wrong).await;
+    assert_eq!(refusal(DialSpec::new(&url).unwrap()).await, Refusal::Unreachable);
+}
+
+#[tokio::test]
 async fn a_peer_that_never_answers_is_a_timeout_and_a_closed_port_unreachable() {
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = silent.local_addr().unwrap();
