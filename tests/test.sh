@@ -19,6 +19,7 @@ profile=default
 step format cargo fmt --all --check
 step lint cargo clippy --workspace --all-targets --locked -- -D warnings
 step "doc tests" cargo test --doc --workspace --locked --quiet
+step "mutants of the ledger" python3 tests/mutants.py
 # The runner of the tests comes last: its closing line is the verdict.
 if cargo nextest --version >/dev/null 2>&1; then
     step tests cargo nextest run --workspace --locked --profile "$profile"

@@ -160,6 +160,15 @@ mod tests {
     }
 
     #[test]
+    fn what_plays_between_two_pieces_is_not_heard_of_the_utterance() {
+        let mut ledger = Ledger::default();
+        ledger.received(A, ms(200));
+        ledger.sent(A, ms(0), ms(100));
+        ledger.sent(A, ms(300), ms(100)); // a prompt took 200 ms of the stream
+        assert_eq!(ledger.cut(ms(250))[0].heard, ms(100));
+    }
+
+    #[test]
     fn settled_segments_still_count() {
         let mut ledger = Ledger::default();
         ledger.received(A, ms(300));

@@ -282,11 +282,12 @@ mod tests {
     #[test]
     fn live_audio_drops_its_oldest() {
         let mut playout = Playout::new(Pacing::Live { latency_max: ms(200) }, false);
-        for _ in 0..15 {
-            playout.enqueue(live(20)).unwrap();
+        for n in 0..15 {
+            playout.enqueue(Frame { pts: ms(n * 20), ..live(20) }).unwrap();
         }
         assert_eq!(playout.queued(), ms(200));
         assert_eq!(playout.take_dropped(), ms(100));
+        assert_eq!(playout.poll_frame(at(0)).unwrap().pts, ms(100));
     }
 
     #[test]
@@ -339,7 +340,8 @@ mod tests {
         assert!(!playout.mark_reached(mark, at(110)), "voided at the cut");
         playout.enqueue(frame(2, 300)).unwrap();
         playout.poll_frame(at(200)).unwrap();
-        assert!(!playout.mark_reached(mark, at(210)));
+        assert_ne!(playout.poll_mark(), Some(mark));
+        assert!(!playout.mark_reached(mark, at(210)), "it is not the first mark of the new generation");
         assert_eq!(playout.cut(at(250))[0].heard, ms(50));
     }
 

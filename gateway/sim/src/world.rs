@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use patchbay_core::{
-    Call, CallConfig, Effect, Event, Fact, Format, Input, Instant, Leg, LegId, Outcome, Output, Prompts,
-    Recorded, Refusal, Wire, is_recorded,
+    Call, CallConfig, Effect, Event, Fact, Format, Hook, Input, Instant, Leg, LegId, Outcome, Output,
+    Prompts, Recorded, Refusal, Wire, is_recorded,
 };
 use patchbay_legs::{Media, endpoint};
 use serde_json::{Value, json};
@@ -35,6 +35,8 @@ pub struct Setup {
     pub delay: Duration,
     /// Whether outputs are kept for a replay.
     pub records: bool,
+    /// Makes the plugin's instance, if there is a plugin.
+    pub hook: Option<fn() -> Box<dyn Hook>>,
 }
 
 impl Default for Setup {
@@ -49,6 +51,7 @@ impl Default for Setup {
             answer_after: Duration::from_millis(300),
             delay: Duration::from_millis(20),
             records: false,
+            hook: None,
         }
     }
 }
@@ -68,7 +71,11 @@ impl Setup {
         };
         let caller = leg("twilio", &json!({}), Format::PCMU);
         let callee = leg("realtime", &self.model, self.format);
-        Call::new(self.call.clone(), prompts, patchbay_codec::transcoder, caller, callee)
+        let call = Call::new(self.call.clone(), prompts, patchbay_codec::transcoder, caller, callee);
+        match self.hook {
+            Some(make) => call.with_hook(make()),
+            None => call,
+        }
     }
 }
 

@@ -33,8 +33,8 @@ fn voice(ms: u64) -> Bytes {
     });
     let pcm: Vec<u8> = samples.flatten().collect();
     let mut ulaw = Vec::new();
-    let mut codec = patchbay_codec::transcoder(Format::L16_8K, Format::PCMU).unwrap();
-    codec.push(&pcm, &mut ulaw).unwrap();
+    let mut codec = patchbay_codec::transcoder(Format::L16_8K, Format::PCMU).expect("a pair that exists");
+    codec.push(&pcm, &mut ulaw).expect("PCM16 is never refused");
     codec.finish(&mut ulaw);
     ulaw.into()
 }

@@ -1,6 +1,8 @@
 //! DESIGN §6, row by row.
 
-use patchbay_core::{BargeIn, CallConfig, EndReason, Event, Fact, Fault, Format, Input, LegId};
+use patchbay_core::{
+    BargeIn, CallConfig, Command, EndReason, Event, Fact, Fault, Format, Hook, Input, LegId, Verdict,
+};
 use patchbay_sim::realtime::{Fault as Planned, Point};
 use patchbay_sim::realtime::{Refused, Trouble};
 
@@ -280,4 +282,33 @@ fn holes_in_the_callers_stream_become_silence_so_that_the_turn_ends() {
     let mut world = World::new(setup);
     world.run(secs(9));
     assert_eq!(world.model().ledger().responses.len(), 2, "the greeting and the answer");
+}
+
+/// Legal text may not be interrupted.
+struct Firm;
+
+impl Hook for Firm {
+    fn on_event(&mut self, _: LegId, event: &Event, _: &mut Vec<(LegId, Command)>) -> Verdict {
+        if *event == Event::SpeechStarted { Verdict::Suppress } else { Verdict::Pass }
+    }
+}
+
+#[test]
+fn a_hook_may_suppress_an_interruption() {
+    let steps = vec![Step::BargeIn { after_ms_of_model_speech: 500, audio: voice(600) }, Step::Wait(1000)];
+    let mut model = serde_json::json!({ "model": "gpt-realtime-2.1" });
+    model["turn_detection"] =
+        serde_json::json!({ "type": "server_vad", "interrupt_response": false, "create_response": false });
+    let setup = Setup {
+        call: greeting(),
+        model,
+        script: provider(&[4000]),
+        streams: vec![steps],
+        hook: Some(|| Box::new(Firm)),
+        ..Setup::default()
+    };
+    let mut world = World::new(setup);
+    world.run(secs(4));
+    assert!(world.events.iter().any(|(_, _, e)| *e == Event::SpeechStarted), "the caller was noticed");
+    assert!(world.caller().log().clears.is_empty() && cuts(&world).is_empty());
 }
