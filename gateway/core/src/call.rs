@@ -78,7 +78,8 @@ pub enum Input {
         /// Whether it is stalled.
         stalled: bool,
     },
-    /// End the call: somebody in charge says so.
+    /// End the call: somebody in charge says so. For a shutdown, the first such input waits for a quiet moment, the
+    /// second does not.
     End {
         /// Why.
         reason: EndReason,
@@ -256,6 +257,8 @@ pub struct Call {
     redial_at: Option<Instant>,
     /// The greeting was asked for.
     greeted: bool,
+    /// The gateway goes down: to be left in a quiet moment.
+    leaving: bool,
     outbox: Outbox,
     commands: Vec<(LegId, Command)>,
 }
@@ -283,6 +286,7 @@ impl Call {
             detached: None,
             redial_at: None,
             greeted: false,
+            leaving: false,
             outbox: Outbox::default(),
             commands: Vec::new(),
             hook: None,
@@ -314,6 +318,7 @@ impl Call {
                     side.stalled = stalled;
                 }
             }
+            Input::End { reason: EndReason::Shutdown } if !self.leaving => self.leaving = true,
             Input::End { reason } => self.end(Outcome { reason, fault: None, code: None }, now, out),
         }
         self.run_timers(now, out);
@@ -337,7 +342,9 @@ impl Call {
             Phase::Ending(deadline, _) => Some(*deadline),
             _ => None,
         };
-        let own = [paced, ending, self.dead_air.poll_timeout(), self.redial_at, self.caller_deadline()];
+        let leaving = self.leaving.then(|| self.now + ending::LOOK_AGAIN);
+        let own =
+            [leaving, paced, ending, self.dead_air.poll_timeout(), self.redial_at, self.caller_deadline()];
         let renewal = self.renewal.poll_timeout();
         let call_max = self.started.map(|at| at + self.config.limits.call_max);
         legs.chain(own.into_iter().flatten()).chain(renewal).chain(call_max).min()

@@ -137,10 +137,22 @@ impl Driver {
         self.feed(Input::Wire { leg, wire: Wire::Opened }, now);
     }
 
+    /// The newest stream is the live one: an older one whose loss we have not noticed yet is lost now.
+    fn fence(&mut self, now: Instant) {
+        let old = self.lines.iter().position(|line| line.leg == self.caller && !line.port.is_closed());
+        if let Some(index) = old {
+            let leg = self.lines.swap_remove(index).leg;
+            self.feed(Input::Wire { leg, wire: Wire::Close { code: 1006, reason: "replaced".into() } }, now);
+        }
+    }
+
     fn poll_control(&mut self, cx: &mut Context<'_>, now: Instant) {
         while let Poll::Ready(Some(control)) = self.control.poll_recv(cx) {
             match control {
-                Control::Attach(port) => self.attach(self.caller, port, now),
+                Control::Attach(port) => {
+                    self.fence(now);
+                    self.attach(self.caller, port, now);
+                }
                 Control::End(reason) => self.feed(Input::End { reason }, now),
             }
         }

@@ -10,6 +10,9 @@ use crate::side::State;
 /// How long after the last words the call waits for their echo.
 const ECHO_WAIT: Duration = Duration::from_millis(1500);
 
+/// How often a quiet moment is looked for when the gateway goes down.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 impl Call {
     /// Ends the call. What the callee had said is played to its end when the callee hung up; else it is over at once.
     pub(super) fn end(&mut self, outcome: Outcome, now: Instant, out: &mut Vec<Output>) {
@@ -60,6 +63,8 @@ impl Call {
         }
         if self.caller_deadline().is_some_and(|at| at <= now) {
             self.finish(Outcome { reason: EndReason::CallerLost, fault: None, code: None }, now, out);
+        } else if self.leaving && self.is_quiet(now) {
+            self.finish(Outcome { reason: EndReason::Shutdown, fault: None, code: None }, now, out);
         } else if self.started.is_some_and(|at| at + self.config.limits.call_max <= now) {
             self.end(
                 Outcome { reason: EndReason::Limit, fault: None, code: Some("call_max".into()) },

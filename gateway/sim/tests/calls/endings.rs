@@ -89,3 +89,22 @@ fn an_operator_may_end_it() {
     assert_eq!(world.outcome.as_ref().unwrap().1.reason, EndReason::Requested);
     assert!(world.caller().is_over() && world.model().is_over());
 }
+
+#[test]
+fn a_shutdown_leaves_in_a_quiet_moment_and_a_second_one_does_not_wait() {
+    let begin = || {
+        let mut world = call(provider(&[3000]), vec![Step::Wait(60_000)]);
+        world.run(secs(2));
+        world.feed(Input::End { reason: EndReason::Shutdown });
+        world
+    };
+    let mut patient = begin();
+    patient.run(secs(6));
+    let (at, outcome) = patient.outcome.clone().expect("it left");
+    assert_eq!(outcome.reason, EndReason::Shutdown);
+    assert!(at.as_micros() > 4_300_000, "the greeting was heard to its end: {at:?}");
+    assert!(cuts(&patient).is_empty());
+    let mut forced = begin();
+    forced.feed(Input::End { reason: EndReason::Shutdown });
+    assert!(forced.outcome.is_some());
+}
