@@ -3,3 +3,4 @@
 
 mod architecture;
 mod house;
+mod speech;

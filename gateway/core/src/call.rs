@@ -12,7 +12,7 @@ use crate::leg::{Command, Event, Fault, Leg, LegError, Outbox, Wire};
 use crate::redial::Redial;
 use crate::side::{Side, State};
 use crate::turn::Turn;
-use crate::{Format, Frame, Instant, LegId, Limits, MediaTime, Payload, TranscoderFactory};
+use crate::{Format, Frame, Instant, LegId, MediaTime, Payload, TranscoderFactory};
 
 #[path = "call/ending.rs"]
 mod ending;
