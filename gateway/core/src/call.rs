@@ -366,7 +366,7 @@ impl Call {
     fn bound_live_queue(&mut self, index: usize, out: &mut Vec<Output>) {
         let limits = &self.config.limits;
         let side = &mut self.sides[index];
-        side.playout.set_latency_max(if side.state == State::Up { limits.live_max } else { limits.held_max });
+        side.playout.drop_late(if side.state == State::Up { limits.live_max } else { limits.held_max });
         let span = side.playout.take_dropped();
         if !span.is_zero() {
             out.push(Output::Fact(Fact::AudioDropped { leg: side.id, span }));

@@ -77,14 +77,20 @@ impl Playout {
         self.head.clear(now);
     }
 
-    /// Changes the bound of a *Live* queue; *Speech* is not touched.
-    pub fn set_latency_max(&mut self, bound: MediaTime) {
-        if let Pacing::Live { latency_max } = &mut self.pacing {
-            *latency_max = bound;
+    /// Drops the oldest of a *Live* queue past `latency_max`, counted in [`take_dropped`](Self::take_dropped); *Speech*
+    /// is not touched. Call it when all that may leave has left: a hole's silence and the speech behind it come at once,
+    /// and are late only if they have to stay.
+    pub fn drop_late(&mut self, latency_max: MediaTime) {
+        if !matches!(self.pacing, Pacing::Live { .. }) {
+            return;
+        }
+        while self.queued > latency_max && self.queue.len() > 1 {
+            let oldest = self.pop().expect("two frames are queued");
+            self.dropped += oldest.duration;
         }
     }
 
-    /// Queues a frame. A *Live* queue past its bound drops its oldest, counted in [`take_dropped`](Self::take_dropped).
+    /// Queues a frame. A *Live* queue is bounded by [`drop_late`](Self::drop_late).
     ///
     /// # Errors
     /// [`Unqueued`]: the frame is gone.
@@ -97,13 +103,7 @@ impl Playout {
         }
         self.speaking = frame.utterance.is_some();
         match self.pacing {
-            Pacing::Live { latency_max } => {
-                self.push(frame);
-                while self.queued > latency_max && self.queue.len() > 1 {
-                    let oldest = self.pop().expect("two frames are queued");
-                    self.dropped += oldest.duration;
-                }
-            }
+            Pacing::Live { .. } => self.push(frame),
             Pacing::Speech { queue_max, .. } => {
                 if self.queued > queue_max + OVERRUN {
                     return Err(Unqueued::Full);
@@ -285,6 +285,7 @@ mod tests {
         for n in 0..15 {
             playout.enqueue(Frame { pts: ms(n * 20), ..live(20) }).unwrap();
         }
+        playout.drop_late(ms(200));
         assert_eq!(playout.queued(), ms(200));
         assert_eq!(playout.take_dropped(), ms(100));
         assert_eq!(playout.poll_frame(at(0)).unwrap().pts, ms(100));

@@ -312,3 +312,30 @@ fn a_hook_may_suppress_an_interruption() {
     assert!(world.events.iter().any(|(_, _, e)| *e == Event::SpeechStarted), "the caller was noticed");
     assert!(world.caller().log().clears.is_empty() && cuts(&world).is_empty());
 }
+
+#[test]
+fn a_short_hole_reaches_the_model_at_its_full_length() {
+    let stream = patchbay_sim::twilio::Config {
+        silence: patchbay_sim::twilio::Silence::Holes,
+        ..patchbay_sim::twilio::Config::default()
+    };
+    let steps = vec![
+        Step::WaitForAudio { at_most_ms: 3000 },
+        Step::WaitForSilence { ms: 300, at_most_ms: 5000 },
+        Step::Say(voice(500)),
+        Step::Wait(280),
+        Step::Say(voice(500)),
+        Step::Wait(4000),
+    ];
+    let setup = Setup {
+        call: greeting(),
+        script: provider(&[500, 700]),
+        streams: vec![steps],
+        stream,
+        ..Setup::default()
+    };
+    let mut world = World::new(setup);
+    world.run(secs(9));
+    let dropped = world.facts.iter().find(|(_, fact)| matches!(fact, Fact::AudioDropped { .. }));
+    assert_eq!(dropped, None);
+}
