@@ -1,8 +1,22 @@
-//! The `patchbay` binary as a library.
+//! The shell of the gateway: configuration, listeners, the API, the driver. `main.rs` is one call into it.
+pub mod admission;
+pub mod api;
+pub mod app;
 pub mod calls;
+pub mod cli;
+pub mod config;
+pub mod drain;
 pub mod driver;
+pub mod form;
+pub mod gateway;
+pub mod id;
 pub mod journal;
+pub mod log;
 pub mod metrics;
+pub mod plan;
 pub mod prompts;
 pub mod recorder;
+pub mod secret;
 pub mod transport;
+pub mod twilio_rest;
+pub mod twiml;

@@ -1,0 +1,101 @@
+//! The HTTP API: the public router and the admin router.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use crate::app::App;
+
+pub mod calls;
+pub mod error;
+pub mod health;
+pub mod twilio;
+
+use error::ApiError;
+
+/// Everything that the outside may reach.
+pub fn public(app: &Arc<App>) -> Router {
+    let limits = app.config().limits.clone();
+    let v1 = Router::new()
+        .route("/v1/calls", post(calls::create).get(calls::list))
+        .route("/v1/calls/{id}", get(calls::show))
+        .route("/v1/calls/{id}/hangup", post(calls::hang_up))
+        .layer(DefaultBodyLimit::max(limits.body_bytes_max));
+    let twilio = Router::new()
+        .route("/twilio/voice/{tenant}/{route}", post(twilio::voice::answer))
+        .route("/twilio/media/{token}", get(twilio::media::open))
+        .route("/twilio/resume/{token}", post(twilio::resume::answer))
+        .route("/twilio/status", post(twilio::status::take))
+        .layer(DefaultBodyLimit::max(limits.webhook_bytes_max));
+    let machines = Router::new()
+        .route("/health", get(health::health))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready));
+    let routes = v1.merge(twilio).merge(machines);
+    dressed(routes, app)
+}
+
+/// Everything that only operators may reach.
+pub fn admin(app: &Arc<App>) -> Router {
+    let routes = Router::new()
+        .route("/metrics", get(health::metrics))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready));
+    dressed(routes, app)
+}
+
+/// Adds what every answer has: an id, a count, and an error in our shape where axum has its own.
+fn dressed(routes: Router<Arc<App>>, app: &Arc<App>) -> Router {
+    routes
+        .fallback(|| async { ApiError::not_found("route") })
+        .method_not_allowed_fallback(|| async {
+            ApiError::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "This route takes another method.",
+            )
+        })
+        .layer(from_fn_with_state(app.clone(), in_time))
+        .layer(from_fn_with_state(app.clone(), counted))
+        .layer(from_fn(identified))
+        .with_state(app.clone())
+}
+
+/// Every answer carries an id of ours, and may be read by a page of any origin: no cookie opens anything here.
+async fn identified(request: Request, next: Next) -> Response {
+    let id = crate::id::fresh("req_");
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let id = HeaderValue::try_from(id).expect("hexadecimal is a header value");
+    headers.insert(HeaderName::from_static("x-request-id"), id);
+    headers.insert("access-control-allow-origin", HeaderValue::from_static("*"));
+    headers.insert("access-control-expose-headers", HeaderValue::from_static("x-request-id, retry-after"));
+    response
+}
+
+/// Counts by the route's template, never by the path, which may hold a token.
+async fn counted(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let template = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let template = template.unwrap_or_else(|| "unmatched".into());
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    app.metrics.request(&template, status);
+    tracing::debug!(route = template, status, "answered");
+    response
+}
+
+/// Answers 503 when an answer takes too long.
+async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let within = app.config().limits.request_timeout;
+    match tokio::time::timeout(within, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "It took too long.").into_response()
+        }
+    }
+}

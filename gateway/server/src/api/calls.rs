@@ -1,0 +1,190 @@
+//! `/v1/calls`: calls that we make, and those that we have.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use patchbay_core::EndReason;
+use serde::Deserialize;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::error::ApiError;
+use super::twilio::voice::resume_path;
+use crate::admission::Refused;
+use crate::app::App;
+use crate::config::{Config, Route, Tenant};
+use crate::journal::CallRecord;
+use crate::secret::Private;
+use crate::twilio_rest::Outbound;
+
+/// A call to be made.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewCall {
+    to: String,
+    from: String,
+    #[serde(default = "default_route")]
+    route: String,
+}
+
+fn default_route() -> String {
+    "default".into()
+}
+
+/// `POST /v1/calls`: Twilio rings `to`; when it is answered, the route's model speaks.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn create(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Result<Json<NewCall>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    let config = app.config();
+    let tenant = owner(&app, &config, &headers)?;
+    let Json(call) = body.map_err(|rejection| ApiError::field("body", explained(&rejection)))?;
+    let route = tenant.routes.get(&call.route).ok_or_else(|| ApiError::not_found("route"))?;
+    check_numbers(route, &call)?;
+    if !app.drain.is_serving() {
+        return Err(Refused::Draining.into());
+    }
+    let id = place(&app, tenant, route, call).await?;
+    Ok((StatusCode::CREATED, Json(json!({ "id": id, "state": "ringing" }))).into_response())
+}
+
+async fn place(app: &App, tenant: &Tenant, route: &Route, call: NewCall) -> Result<String, ApiError> {
+    let (to, from) = (Private::new(call.to), Private::new(call.from));
+    let (id, token) = app.phones.dial(&tenant.name, &route.name, to.clone(), Instant::now());
+    let url = app.public_url.http(&resume_path(&token));
+    let status_url = app.public_url.http("/twilio/status");
+    let outbound = Outbound { to: &to, from: &from, url: &url, status_url: &status_url };
+    match app.twilio.place(&tenant.twilio, &outbound).await {
+        Ok(call_sid) if app.phones.bind(&id, &call_sid) => Ok(id),
+        Ok(_) => {
+            Err(ApiError::new(StatusCode::BAD_GATEWAY, "twilio_failed", "Twilio answered with another call."))
+        }
+        Err(error) => {
+            app.phones.forget(&id);
+            tracing::warn!(tenant = tenant.name, %error, "an outbound call was not placed");
+            Err(error.into())
+        }
+    }
+}
+
+fn check_numbers(route: &Route, call: &NewCall) -> Result<(), ApiError> {
+    if !route.allow_outbound {
+        let message = "This route makes no calls: allow_outbound is false.";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "outbound_not_allowed", message));
+    }
+    if !is_e164(&call.to) {
+        return Err(ApiError::field("to", "`to` is a number such as +4930123456."));
+    }
+    if !is_e164(&call.from) {
+        return Err(ApiError::field("from", "`from` is a number of your account such as +4930123456."));
+    }
+    if !route.outbound_prefixes.iter().any(|prefix| call.to.starts_with(prefix.as_str())) {
+        let message = "This route does not call numbers that begin so: see outbound_prefixes.";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "number_not_allowed", message));
+    }
+    Ok(())
+}
+
+/// + and 7 to 15 digits, the first not 0 (ITU-T E.164 §6).
+fn is_e164(text: &str) -> bool {
+    let Some(digits) = text.strip_prefix('+') else { return false };
+    (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0')
+}
+
+/// What is wrong with a body, without its content.
+fn explained(rejection: &JsonRejection) -> &'static str {
+    match rejection {
+        JsonRejection::MissingJsonContentType(_) => "Send it as content-type: application/json.",
+        JsonRejection::JsonSyntaxError(_) => "The body is not JSON.",
+        JsonRejection::JsonDataError(_) => "The body takes `to`, `from` and `route`, all of them texts.",
+        _ => "The body cannot be read.",
+    }
+}
+
+/// `GET /v1/calls`: the tenant's calls, newest first.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let config = app.config();
+    let tenant = owner(&app, &config, &headers)?;
+    let calls: Vec<CallRecord> =
+        app.calls.list().into_iter().filter(|call| *call.tenant == *tenant.name).take(100).collect();
+    Ok(Json(json!({ "data": calls, "next": null })).into_response())
+}
+
+/// `GET /v1/calls/{id}`: one call, live or lately ended.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn show(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let config = app.config();
+    let tenant = owner(&app, &config, &headers)?;
+    if let Some(call) = app.calls.record(&id).filter(|call| *call.tenant == *tenant.name) {
+        return Ok(Json(call).into_response());
+    }
+    let ringing = app.phones.by_id(&id).filter(|phone| phone.tenant == tenant.name);
+    let phone = ringing.ok_or_else(|| ApiError::not_found("call"))?;
+    Ok(Json(json!({ "id": phone.id, "tenant": phone.tenant, "route": phone.route, "state": "ringing" }))
+        .into_response())
+}
+
+/// `POST /v1/calls/{id}/hangup`: ends the call, at Twilio too if the tenant has an account there.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn hang_up(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let config = app.config();
+    let tenant = owner(&app, &config, &headers)?;
+    let is_ours = app.calls.record(&id).is_some_and(|call| *call.tenant == *tenant.name);
+    let phone = app.phones.by_id(&id).filter(|phone| phone.tenant == tenant.name);
+    if !is_ours && phone.is_none() {
+        return Err(ApiError::not_found("call"));
+    }
+    let ended = app.calls.end(&id, EndReason::Requested);
+    let sid = phone.and_then(|phone| phone.call_sid);
+    if let (Some(sid), Some(_)) = (sid, tenant.twilio.rest_credential()) {
+        let told = app.twilio.hang_up(&tenant.twilio, &sid).await;
+        // The stream's end hangs up too, so that a Twilio that cannot be reached only costs a second.
+        if !ended {
+            told?;
+        }
+    }
+    Ok(Json(json!({ "id": id, "state": "ending" })).into_response())
+}
+
+/// The tenant whose gateway key the request shows. Every key is compared, in constant time.
+fn owner<'c>(app: &App, config: &'c Config, headers: &HeaderMap) -> Result<&'c Tenant, ApiError> {
+    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let shown = shown.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    let shown = Sha256::digest(shown.as_bytes());
+    let mut found = None;
+    for tenant in config.tenants.values() {
+        let Some(key) = &tenant.api_key else { continue };
+        if bool::from(Sha256::digest(key.expose().as_bytes()).as_slice().ct_eq(shown.as_slice())) {
+            found = Some(&**tenant);
+        }
+    }
+    found.ok_or_else(|| {
+        app.metrics.auth_refused("api_key");
+        ApiError::unauthorized()
+    })
+}

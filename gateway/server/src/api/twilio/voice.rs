@@ -1,0 +1,141 @@
+//! `POST /twilio/voice/{tenant}/{route}`: a phone call rings. The model is dialled here, so that the stream finds it
+//! ready.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+
+use super::phone::Addresses;
+use super::request::TwilioForm;
+use super::{refused, twiml};
+use crate::admission::{Applicant, Refused};
+use crate::api::error::ApiError;
+use crate::app::App;
+use crate::config::{Config, Provider, Route, Tenant};
+use crate::plan::{self, Phone, Target};
+use crate::twiml::connect;
+
+/// Answers the webhook.
+pub async fn answer(
+    State(app): State<Arc<App>>,
+    Path((tenant, route)): Path<(String, String)>,
+    parts: Parts,
+    body: Bytes,
+) -> Response {
+    let config = app.config();
+    let Some(owner) = config.tenants.get(&tenant) else { return unknown(&app, "tenant") };
+    let form = match TwilioForm::verify(&app, &[owner], &parts, &body) {
+        Ok(form) => form,
+        Err(reason) => return app.refuse_twilio("/twilio/voice/{tenant}/{route}", reason),
+    };
+    let Some((tenant, route, provider)) = config.route(&tenant, &route) else {
+        return unknown(&app, "route");
+    };
+    let ringing = Ringing { app: &app, config: &config, tenant: &tenant, route: &route, provider: &provider };
+    ringing.answer(&form)
+}
+
+/// On this machine alone a slip of the fingers is told; strangers learn no names.
+fn unknown(app: &App, what: &str) -> Response {
+    if app.is_local { ApiError::not_found(what).into_response() } else { refused() }
+}
+
+/// A phone call that rings, and where it is to go.
+pub(super) struct Ringing<'a> {
+    pub(super) app: &'a App,
+    pub(super) config: &'a Config,
+    pub(super) tenant: &'a Tenant,
+    pub(super) route: &'a Route,
+    pub(super) provider: &'a Provider,
+}
+
+impl Ringing<'_> {
+    fn answer(&self, form: &TwilioForm) -> Response {
+        let (app, now) = (self.app, Instant::now());
+        app.phones.sweep(now, |id| app.is_over(id));
+        let names = (self.tenant.name.as_str(), self.route.name.as_str());
+        let start = |id: &str| self.start(id, form, form.party("From"));
+        match app.phones.ring(&form.call_sid, names, now, self.config.limits.media_token, start) {
+            Ok(addresses) => self.connected(&addresses),
+            Err(()) => twiml(self.route.fallback_twiml.clone()),
+        }
+    }
+
+    /// Admits and starts the call `id`; whose quota it counts against is `user`. A refusal was logged and counted.
+    pub(super) fn start(&self, id: &str, form: &TwilioForm, user: Option<&str>) -> Result<(), ()> {
+        let app = self.app;
+        let applicant = Applicant { tenant: self.tenant, user };
+        let admitted = if app.drain.is_serving() {
+            app.admission.admit(applicant, &self.config.limits)
+        } else {
+            Err(Refused::Draining)
+        };
+        let ticket = admitted.map_err(|refused| {
+            app.metrics.refused(refused.as_str());
+            tracing::warn!(
+                tenant = self.tenant.name,
+                route = self.route.name,
+                reason = refused.as_str(),
+                "call refused"
+            );
+        })?;
+        let target = Target { tenant: self.tenant, route: self.route, provider: self.provider };
+        let phone = Phone { call_sid: &form.call_sid, account_sid: &form.account_sid };
+        let failed = |error: &dyn std::fmt::Display| {
+            app.metrics.refused("configuration");
+            tracing::error!(tenant = self.tenant.name, route = self.route.name, %error, "a call cannot be started");
+        };
+        let plan =
+            plan::phone_call(id, target, phone, self.config, Box::new(ticket)).map_err(|e| failed(&e))?;
+        app.calls.start(plan).map_err(|error| failed(&error))?;
+        tracing::info!(
+            call = id,
+            call_sid = form.call_sid,
+            tenant = self.tenant.name,
+            route = self.route.name,
+            "call started"
+        );
+        Ok(())
+    }
+
+    pub(super) fn connected(&self, addresses: &Addresses) -> Response {
+        twiml(self.app.connect(addresses))
+    }
+}
+
+impl App {
+    /// TwiML that brings the caller to our media socket, and back to us when that closes.
+    pub(super) fn connect(&self, addresses: &Addresses) -> String {
+        connect(
+            &self.public_url.ws(&media_path(&addresses.media)),
+            &self.public_url.http("/twilio/status"),
+            &self.public_url.http(&resume_path(&addresses.resume)),
+        )
+    }
+
+    /// Whether a call is not live any more, or never was.
+    pub(super) fn is_over(&self, id: &str) -> bool {
+        self.calls.record(id).is_none_or(|record| record.state == "ended")
+    }
+
+    /// Counts, logs and refuses what does not come from Twilio.
+    pub(super) fn refuse_twilio(&self, route: &'static str, reason: super::request::NotTwilio) -> Response {
+        self.metrics.signature_refused();
+        tracing::warn!(route, %reason, "refused: not from Twilio");
+        refused()
+    }
+}
+
+/// Path of a media socket.
+pub(super) fn media_path(token: &str) -> String {
+    format!("/twilio/media/{token}")
+}
+
+/// Path of a resume.
+pub(crate) fn resume_path(token: &str) -> String {
+    format!("/twilio/resume/{token}")
+}

@@ -1,0 +1,118 @@
+//! What every request shares.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use patchbay_core::EndReason;
+use patchbay_legs::ConfigError;
+use tokio::sync::watch;
+
+use crate::admission::Admission;
+use crate::api::twilio::phone::Phones;
+use crate::calls::{CallPlan, Calls};
+use crate::config::{Config, PublicUrl};
+use crate::drain::Drain;
+use crate::journal::CallRecord;
+use crate::metrics::Metrics;
+use crate::transport::PortPending;
+use crate::twilio_rest::TwilioRest;
+
+/// What the API asks of the calls of this machine. [`Calls`] answers; a test may answer otherwise.
+pub trait CallTable: Send + Sync {
+    /// Starts a call; the model is dialled at once.
+    ///
+    /// # Errors
+    /// As a leg says.
+    fn start(&self, plan: CallPlan) -> Result<(), ConfigError>;
+    /// Hands over the caller's transport, whose 101 is on its way.
+    fn attach(&self, id: &str, pending: PortPending);
+    /// Asks a call to end. False when it is not live.
+    fn end(&self, id: &str, reason: EndReason) -> bool;
+    /// What is known of a call, live or lately ended.
+    fn record(&self, id: &str) -> Option<CallRecord>;
+    /// Every call that is known, newest first.
+    fn list(&self) -> Vec<CallRecord>;
+}
+
+impl CallTable for Arc<Calls> {
+    fn start(&self, plan: CallPlan) -> Result<(), ConfigError> {
+        Calls::start(self, plan).map(|_| ())
+    }
+
+    fn attach(&self, id: &str, pending: PortPending) {
+        let Some(call) = self.live(id) else { return };
+        // The task owns the upgrade until the call owns the port; it ends within the upgrade's deadline.
+        tokio::spawn(async move {
+            if let Some(port) = pending.port().await
+                && let Err(port) = call.attach(Box::new(port))
+            {
+                port.finish().await;
+            }
+        });
+    }
+
+    fn end(&self, id: &str, reason: EndReason) -> bool {
+        self.live(id).is_some_and(|call| call.end(reason))
+    }
+
+    fn record(&self, id: &str) -> Option<CallRecord> {
+        Calls::record(self, id)
+    }
+
+    fn list(&self) -> Vec<CallRecord> {
+        Calls::list(self)
+    }
+}
+
+/// What every request shares.
+pub struct App {
+    /// The configuration in use.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// How the outside reaches us.
+    pub public_url: PublicUrl,
+    /// Whether only this machine can reach us: then webhooks may come without a signature, if there is no auth token.
+    pub is_local: bool,
+    /// The calls of this machine.
+    pub calls: Box<dyn CallTable>,
+    /// Phone calls and their tokens.
+    pub phones: Phones,
+    /// Who is let in.
+    pub admission: Arc<Admission>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Whether we are going down.
+    pub drain: Drain,
+    /// Twilio's REST API.
+    pub twilio: TwilioRest,
+}
+
+impl App {
+    /// Puts together what requests share; the public listener is bound to `bound`.
+    #[must_use]
+    pub fn new(
+        config: watch::Receiver<Arc<Config>>,
+        bound: SocketAddr,
+        calls: Box<dyn CallTable>,
+        metrics: Arc<Metrics>,
+        drain: Drain,
+    ) -> Arc<Self> {
+        let public_url = config.borrow().public_url(bound);
+        Arc::new(Self {
+            is_local: bound.ip().is_loopback() && public_url.is_loopback(),
+            config,
+            public_url,
+            calls,
+            phones: Phones::new(),
+            admission: Admission::new(),
+            metrics,
+            drain,
+            twilio: TwilioRest::new(),
+        })
+    }
+
+    /// The configuration in use.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        self.config.borrow().clone()
+    }
+}

@@ -1,0 +1,177 @@
+//! A tenant: owner of routes, quota and a Twilio account.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::provider::Provider;
+use super::route::{Route, RouteContext};
+use super::section::Section;
+use super::{count, host_of, is_loopback_host};
+use crate::secret::Secret;
+
+/// Owner of configuration and quota; unit of isolation and billing.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tenant {
+    /// Its name in the configuration and in addresses.
+    #[serde(skip)]
+    pub name: String,
+    /// Opens `/v1/calls`.
+    pub api_key: Option<Secret>,
+    /// Its quota.
+    pub limits: TenantLimits,
+    /// Its account at Twilio.
+    pub twilio: TwilioAccount,
+    /// By name.
+    pub routes: BTreeMap<String, Arc<Route>>,
+}
+
+/// A tenant's quota.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TenantLimits {
+    /// Calls at once.
+    pub calls_max: u32,
+    /// Calls begun in a minute.
+    pub starts_per_minute_max: u32,
+    /// Longest call.
+    #[serde(rename = "call_minutes_max", serialize_with = "as_minutes")]
+    pub call_duration_max: Duration,
+}
+
+/// An account at Twilio.
+#[derive(Clone, Debug, Serialize)]
+pub struct TwilioAccount {
+    /// `AC…`.
+    pub account_sid: Option<String>,
+    /// Primary, then secondary while they are rotated. None: webhooks on loopback only.
+    pub auth_tokens: Vec<Secret>,
+    /// `SK…`, for the REST API.
+    pub api_key_sid: Option<String>,
+    /// Of the API key.
+    pub api_key_secret: Option<Secret>,
+    /// Where the REST API is, without a slash at the end.
+    pub api_base_url: String,
+    /// Whether a media socket without a signature is refused.
+    pub require_stream_signature: bool,
+}
+
+impl Tenant {
+    pub(super) fn read(
+        name: &str,
+        section: &mut Section<'_>,
+        providers: &BTreeMap<String, Arc<Provider>>,
+        favourite: Option<&str>,
+    ) -> Self {
+        let api_key = section.secret("api_key", "PATCHBAY_API_KEY");
+        let limits = with_section(section, "limits", TenantLimits::read);
+        let twilio = with_section(section, "twilio", TwilioAccount::read);
+        let mut routes = BTreeMap::new();
+        for (route_name, mut inner) in section.named("routes") {
+            let context = RouteContext { tenant: name, name: &route_name, providers, favourite };
+            let route = Route::read(&context, &mut inner);
+            inner.finish();
+            routes.insert(route_name, Arc::new(route));
+        }
+        Self { name: name.to_owned(), api_key, limits, twilio, routes }
+    }
+}
+
+fn with_section<T>(
+    outer: &mut Section<'_>,
+    key: &'static str,
+    read: impl FnOnce(&mut Section<'_>) -> T,
+) -> T {
+    let mut inner = outer.section(key);
+    let value = read(&mut inner);
+    inner.finish();
+    value
+}
+
+impl TenantLimits {
+    fn read(section: &mut Section<'_>) -> Self {
+        Self {
+            calls_max: count(section, "calls_max", 1..=100_000),
+            starts_per_minute_max: count(section, "starts_per_minute_max", 1..=1_000_000),
+            call_duration_max: Duration::from_secs(
+                60 * section.integer("call_minutes_max", 1..=240).unwrap_or_default(),
+            ),
+        }
+    }
+}
+
+impl TwilioAccount {
+    fn read(section: &mut Section<'_>) -> Self {
+        let account = Self {
+            account_sid: sid(section, "account_sid", "AC"),
+            auth_tokens: section.secrets("auth_tokens", "TWILIO_AUTH_TOKEN"),
+            api_key_sid: sid(section, "api_key_sid", "SK"),
+            api_key_secret: section.secret("api_key_secret", "TWILIO_API_KEY_SECRET"),
+            api_base_url: section
+                .parsed("api_base_url", "https://api.twilio.com", api_base_url)
+                .map_or_else(String::new, |url| url.value),
+            require_stream_signature: section.switch("require_stream_signature").unwrap_or_default(),
+        };
+        if account.auth_tokens.len() > 4 {
+            section.fault(
+                section.place(),
+                "`auth_tokens` has more than 4 tokens",
+                "write the primary and the secondary",
+            );
+        }
+        if account.api_key_sid.is_some() != account.api_key_secret.is_some() && !section.has_fault_below() {
+            let what = format!("`{}` has half of an API key", section.path());
+            section.fault(section.place(), what, "write both api_key_sid and api_key_secret");
+        }
+        account
+    }
+
+    /// User and password for the REST API: the API key, else the account's own.
+    #[must_use]
+    pub fn rest_credential(&self) -> Option<(&str, &Secret)> {
+        match (&self.api_key_sid, &self.api_key_secret, &self.account_sid, self.auth_tokens.first()) {
+            (Some(sid), Some(secret), Some(_), _) => Some((sid, secret)),
+            (_, _, Some(sid), Some(token)) => Some((sid, token)),
+            _ => None,
+        }
+    }
+}
+
+fn sid(section: &mut Section<'_>, key: &'static str, prefix: &'static str) -> Option<String> {
+    let example = format!("{prefix}00000000000000000000000000000000");
+    let text = section.optional(key, &example)?;
+    if is_sid(&text.value, prefix) {
+        return Some(text.value);
+    }
+    let what = format!("`{}` takes {prefix} and 32 hexadecimal digits", section.name(key));
+    section.fault(&text.place, what, format!("write {key} = \"{example}\" with your digits"));
+    None
+}
+
+/// Whether `text` is one of Twilio's identifiers: two letters and 32 hexadecimal digits.
+#[must_use]
+pub(crate) fn is_sid(text: &str, prefix: &str) -> bool {
+    text.strip_prefix(prefix).is_some_and(|hex| hex.len() == 32 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+fn api_base_url(text: &str) -> Result<String, (String, String)> {
+    let url = text.trim_end_matches('/');
+    let fail = |what: &str| (what.to_owned(), "write api_base_url = \"https://api.twilio.com\"".to_owned());
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| fail("begins with https://"))?;
+    let host = host_of(rest);
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "?#@<>\"".contains(c);
+    if host.is_empty() || rest.contains(odd) {
+        return Err(fail("takes a host, without user, query or fragment"));
+    }
+    match scheme {
+        "https" => Ok(url.to_owned()),
+        "http" if is_loopback_host(host) => Ok(url.to_owned()),
+        "http" => Err(fail("would send the account's token in clear")),
+        _ => Err(fail("begins with https://")),
+    }
+}
+
+fn as_minutes<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(span.as_secs() / 60)
+}

@@ -1,0 +1,301 @@
+//! From a route to what a call needs: its limits, its two legs, and how the model is reached.
+
+use std::time::Duration;
+
+use axum::http::{HeaderName, HeaderValue};
+use patchbay_core::{CallConfig, Format};
+use patchbay_legs::realtime;
+use serde_json::{Value, json};
+
+use crate::calls::CallPlan;
+use crate::config::{self, AudioChoice, Config, NoiseReduction, Provider, ProviderKind, Route, Tenant};
+use crate::driver::Opener;
+use crate::recorder::LegPlan;
+use crate::secret::Secret;
+use crate::transport::{DialSpec, Dialer, PortLimits};
+
+/// How long a call waits for its caller's transport after it broke: Twilio's `<Redirect>` takes a second or two.
+const DETACHED_MAX: Duration = Duration::from_secs(30);
+
+/// What a caller's leg is told of the phone call.
+#[derive(Clone, Copy, Debug)]
+pub struct Phone<'a> {
+    /// `CA…`
+    pub call_sid: &'a str,
+    /// `AC…`
+    pub account_sid: &'a str,
+}
+
+/// A route with all that it needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// Whose.
+    pub tenant: &'a Tenant,
+    /// Which.
+    pub route: &'a Route,
+    /// Who answers.
+    pub provider: &'a Provider,
+}
+
+/// Why a route cannot be planned: the configuration names something that cannot be used. Holds no secret.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct PlanError(&'static str);
+
+/// Plans a phone call. `ticket` is held until the call is over.
+///
+/// # Errors
+/// [`PlanError`] for an address, a key or an authority that cannot be used.
+pub fn phone_call(
+    id: &str,
+    target: Target<'_>,
+    phone: Phone<'_>,
+    config: &Config,
+    ticket: Box<dyn Send>,
+) -> Result<CallPlan, PlanError> {
+    let format = match target.route.audio {
+        AudioChoice::Auto => Format::PCMU,
+        AudioChoice::Pcm => Format::L16_24K,
+    };
+    Ok(CallPlan {
+        id: id.into(),
+        tenant: target.tenant.name.as_str().into(),
+        route: target.route.name.as_str().into(),
+        config: call_config(target, config),
+        caller: LegPlan {
+            kind: "twilio".into(),
+            config: json!({ "call_sid": phone.call_sid, "account_sid": phone.account_sid }),
+            ingress: Format::PCMU,
+            egress: Format::PCMU,
+        },
+        callee: callee(target, format),
+        opener: opener(target, config)?,
+        ticket,
+    })
+}
+
+/// Plans and opens every route once, so that what an endpoint refuses is told before a caller is on the line.
+///
+/// # Errors
+/// One line a route that cannot be used.
+pub fn check(config: &Config) -> Result<(), String> {
+    let routes =
+        config.tenants.values().flat_map(|tenant| tenant.routes.keys().map(move |route| (tenant, route)));
+    let faults: Vec<String> = routes
+        .filter_map(|(tenant, route)| {
+            let (tenant, route, provider) = config.route(&tenant.name, route)?;
+            let target = Target { tenant: &tenant, route: &route, provider: &provider };
+            let phone = Phone { call_sid: "", account_sid: "" };
+            let opened = phone_call("", target, phone, config, Box::new(()))
+                .map_err(|error| error.to_string())
+                .and_then(|plan| crate::calls::open(&plan.callee).map_err(|error| error.to_string()));
+            let fault = opened.err()?;
+            Some(format!(
+                "configuration: route `{}` of tenant `{}` cannot be used: {fault}",
+                route.name, tenant.name
+            ))
+        })
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+}
+
+fn call_config(target: Target<'_>, config: &Config) -> CallConfig {
+    let route = target.route;
+    let mut call = CallConfig {
+        barge_in: match route.barge_in {
+            config::BargeIn::Speech => patchbay_core::BargeIn::Speech,
+            config::BargeIn::Dtmf => patchbay_core::BargeIn::Dtmf,
+            config::BargeIn::Off => patchbay_core::BargeIn::Off,
+        },
+        greets: route.greeting.is_some(),
+        greeting: route.greeting.as_deref().map(Into::into),
+        seed: u64::from_le_bytes(crate::id::random()),
+        ..CallConfig::default()
+    };
+    call.limits.caller_wait = config.limits.media_token;
+    call.limits.detached_max = DETACHED_MAX;
+    call.limits.call_max = target.tenant.limits.call_duration_max;
+    call
+}
+
+fn callee(target: Target<'_>, format: Format) -> LegPlan {
+    if target.provider.kind == ProviderKind::Parrot {
+        return LegPlan { kind: "parrot".into(), config: json!({}), ingress: format, egress: format };
+    }
+    LegPlan { kind: "realtime".into(), config: realtime_config(target), ingress: format, egress: format }
+}
+
+/// The model's leg in its own words.
+fn realtime_config(target: Target<'_>) -> Value {
+    let (route, provider) = (target.route, target.provider);
+    let interrupts = route.barge_in == config::BargeIn::Speech;
+    let turns = serde_json::to_value(&route.turn_detection).map(|mut turns| {
+        match &mut turns {
+            Value::Object(fields) => fields.insert("interrupt_response".into(), interrupts.into()),
+            _ => None,
+        };
+        turns
+    });
+    let mut config = json!({
+        "dialect": dialect(provider.kind),
+        "auth": match provider.auth { config::Auth::Bearer => "bearer", config::Auth::ApiKey => "api_key_header" },
+        "model": route.model,
+        "instructions": route.instructions,
+        "turn_detection": turns.expect("turn detection is JSON"),
+    });
+    let optional = [
+        ("voice", Some(route.voice.as_str()).filter(|voice| !voice.is_empty())),
+        ("language", Some(route.language.as_str()).filter(|language| !language.is_empty())),
+        ("transcription_model", route.transcription_model.as_deref()),
+        ("api_version", provider.api_version.as_deref()),
+        ("noise_reduction", noise_reduction(route.noise_reduction)),
+    ];
+    for (key, value) in optional {
+        if let Some(value) = value {
+            config[key] = value.into();
+        }
+    }
+    config
+}
+
+fn dialect(kind: ProviderKind) -> &'static str {
+    match kind {
+        ProviderKind::Azure => "azure",
+        ProviderKind::AzurePreview => "azure_preview",
+        ProviderKind::OpenAi | ProviderKind::Compatible | ProviderKind::Parrot => "openai",
+    }
+}
+
+fn noise_reduction(choice: NoiseReduction) -> Option<&'static str> {
+    match choice {
+        NoiseReduction::Off => None,
+        NoiseReduction::NearField => Some("near_field"),
+        NoiseReduction::FarField => Some("far_field"),
+    }
+}
+
+fn opener(target: Target<'_>, config: &Config) -> Result<Opener, PlanError> {
+    let provider = target.provider;
+    if provider.kind == ProviderKind::Parrot {
+        return Ok(Opener::Inside);
+    }
+    let leg: realtime::Config = serde_json::from_value(realtime_config(target))
+        .map_err(|_| PlanError("the model refuses its settings"))?;
+    let found = realtime::target(&leg, &provider.base_url);
+    let mut spec = DialSpec::new(&found.url).map_err(|_| PlanError("base_url is no address"))?;
+    for (name, value) in found.headers {
+        let value = HeaderValue::try_from(value).map_err(|_| PlanError("a header cannot be sent"))?;
+        spec = spec.header(HeaderName::from_static(name), value);
+    }
+    if let Some(key) = &provider.key {
+        let (name, value) = credential(found.auth, key)?;
+        spec = spec.secret(name, value);
+    }
+    spec.within = provider.connect_timeout;
+    spec.limits =
+        PortLimits { message_max: config.limits.provider_message_bytes_max, ..PortLimits::PROVIDER };
+    Ok(Opener::Dial { dialer: dialer(provider)?, spec: Box::new(spec) })
+}
+
+fn credential(auth: realtime::Auth, key: &Secret) -> Result<(HeaderName, HeaderValue), PlanError> {
+    let (name, text) = match auth {
+        realtime::Auth::Bearer => ("authorization", format!("Bearer {}", key.expose())),
+        realtime::Auth::ApiKeyHeader => ("api-key", key.expose().to_owned()),
+    };
+    let value =
+        HeaderValue::try_from(text).map_err(|_| PlanError("the provider's key cannot stand in a header"))?;
+    Ok((HeaderName::from_static(name), value))
+}
+
+/// One TLS configuration (and its resumption tickets) for all calls to public authorities; a private one is read anew.
+fn dialer(provider: &Provider) -> Result<Dialer, PlanError> {
+    static PUBLIC: std::sync::OnceLock<Dialer> = std::sync::OnceLock::new();
+    match &provider.ca_pem {
+        None => Ok(PUBLIC.get_or_init(Dialer::new).clone()),
+        Some(pem) => Dialer::with_ca(pem).map_err(|_| PlanError("ca_file holds no certificate")),
+    }
+}
+
+/// Whether a port of a public socket may do what `limits` say.
+#[must_use]
+pub fn public_port(limits: &config::Limits) -> PortLimits {
+    PortLimits {
+        message_max: limits.message_bytes_max,
+        ping_every: limits.ping_interval,
+        dead_after: limits.dead_after,
+        ..PortLimits::PUBLIC
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    const PHONE: Phone<'_> = Phone { call_sid: "CA1", account_sid: "AC1" };
+
+    fn plan(list: &[(&str, &str)]) -> CallPlan {
+        let mut sources = Sources::default();
+        for (name, value) in list {
+            sources.set(name, value);
+        }
+        let config = Config::parse(&sources).unwrap();
+        let (tenant, route, provider) = config.route("default", "default").unwrap();
+        let target = Target { tenant: &tenant, route: &route, provider: &provider };
+        phone_call("call_1", target, PHONE, &config, Box::new(())).unwrap()
+    }
+
+    #[test]
+    fn a_plan_from_one_key_opens_both_legs_and_dials_with_the_key() {
+        let plan = plan(&[("OPENAI_API_KEY", "sk-secret")]);
+        assert!(crate::calls::open(&plan.caller).is_ok());
+        assert!(crate::calls::open(&plan.callee).is_ok());
+        assert_eq!((plan.callee.ingress, plan.caller.egress), (Format::PCMU, Format::PCMU));
+        let opener = format!("{:?}", plan.opener);
+        assert!(opener.contains("wss://api.openai.com/v1/realtime?model=gpt-realtime-2.1"), "{opener}");
+        assert!(opener.contains("Sensitive") && !opener.contains("sk-secret"), "{opener}");
+        assert!(
+            !serde_json::to_string(&plan.callee).unwrap().contains("sk-secret"),
+            "recordings hold no key"
+        );
+    }
+
+    #[test]
+    fn azure_is_dialled_at_its_deployment_in_both_shapes() {
+        let mut list = vec![
+            ("AZURE_ENDPOINT", "https://res.openai.azure.com/openai/v1/"),
+            ("AZURE_API_KEY", "k"),
+            ("AZURE_DEPLOYMENT", "my deployment"),
+        ];
+        let current = format!("{:?}", plan(&list).opener);
+        assert!(
+            current.contains("wss://res.openai.azure.com/openai/v1/realtime?model=my%20deployment"),
+            "{current}"
+        );
+        assert!(current.contains("api-key"), "{current}");
+        list.push(("API_VERSION", "2025-04-01-preview"));
+        let dated = plan(&list);
+        assert!(crate::calls::open(&dated.callee).is_ok());
+        let dated = format!("{:?}", dated.opener);
+        assert!(
+            dated.contains("/openai/realtime?api-version=2025-04-01-preview&deployment=my%20deployment"),
+            "{dated}"
+        );
+    }
+
+    #[test]
+    fn pcm_forces_transcoding_and_what_does_not_interrupt_does_not_at_the_provider() {
+        let plan = plan(&[
+            ("OPENAI_API_KEY", "sk-x"),
+            ("PATCHBAY__TENANTS__DEFAULT__ROUTES__DEFAULT__AUDIO", "pcm"),
+            ("PATCHBAY__TENANTS__DEFAULT__ROUTES__DEFAULT__BARGE_IN", "dtmf"),
+            ("PATCHBAY__TENANTS__DEFAULT__ROUTES__DEFAULT__TURN_DETECTION__TYPE", "semantic_vad"),
+            ("PATCHBAY__TENANTS__DEFAULT__ROUTES__DEFAULT__GREETING", ""),
+        ]);
+        assert_eq!(plan.callee.ingress, Format::L16_24K);
+        assert_eq!(plan.callee.config["turn_detection"]["type"], "semantic_vad");
+        assert_eq!(plan.callee.config["turn_detection"]["interrupt_response"], false);
+        assert!(crate::calls::open(&plan.callee).is_ok());
+        assert!(!plan.config.greets);
+    }
+}

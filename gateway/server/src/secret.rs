@@ -1,0 +1,82 @@
+//! What must not be printed, by type: [`Secret`] for keys and tokens, [`Private`] for personal data.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Serialize, Serializer};
+
+/// A key or token of the configuration, and where it came from. Prints the latter.
+#[derive(Clone)]
+pub struct Secret {
+    value: SecretString,
+    source: Box<str>,
+}
+
+impl Secret {
+    /// A secret and, in words, where it came from.
+    #[must_use]
+    pub fn new(value: String, source: &str) -> Self {
+        Self { value: value.into(), source: source.into() }
+    }
+
+    /// The secret itself: for a header or a keyed hash, never for a message.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.value.expose_secret()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[redacted: {}]", self.source)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{self:?}"))
+    }
+}
+
+/// Personal data: a number, a transcript, an address. Prints `[private]`; equality and order work.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Private<T>(T);
+
+impl<T> Private<T> {
+    /// Marks `value` as personal.
+    pub const fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The value itself: for the wire, never for a log.
+    pub const fn reveal(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> fmt::Debug for Private<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[private]")
+    }
+}
+
+impl<T> fmt::Display for Private<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[private]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_a_secret_nor_personal_data_can_be_printed() {
+        let secret = Secret::new("sk-very-secret".into(), "env OPENAI_API_KEY");
+        assert_eq!(format!("{secret:?}"), "[redacted: env OPENAI_API_KEY]");
+        assert_eq!(serde_json::to_string(&secret).unwrap(), "\"[redacted: env OPENAI_API_KEY]\"");
+        let number = Private::new("+4930123456".to_owned());
+        assert_eq!(format!("{number} {number:?} {:?}", Some(&number)), "[private] [private] Some([private])");
+        assert_eq!(number.reveal(), "+4930123456");
+    }
+}
