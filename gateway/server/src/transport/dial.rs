@@ -168,7 +168,7 @@ impl Dialer {
             }
         };
         let parts = parts.map_err(|_| Refusal::Unreachable)?;
-        Ok(Port::over(parts.io.into_inner(), parts.read_buf.into(), Role::Client, spec.limits))
+        Ok(Port::over(parts.io.into_inner(), parts.read_buf.to_vec(), Role::Client, spec.limits))
     }
 
     /// A stream to the host of `uri`, over TLS if its scheme is `wss` or `https`.

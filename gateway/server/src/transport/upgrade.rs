@@ -114,10 +114,11 @@ impl PortPending {
     }
 }
 
-/// Sheds hyper's buffers and dispatch: what remains is the TCP stream and what the client sent early.
+/// Sheds hyper's buffers and dispatch: what remains is the TCP stream and a copy of what the client sent early. (Turned
+/// into a vector without a copy, the few bytes would keep hyper's 8 KiB with them for the length of the call.)
 fn unwrap(upgraded: Upgraded) -> (Stream, Vec<u8>) {
     match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => (Stream::Plain(parts.io.into_inner()), parts.read_buf.into()),
+        Ok(parts) => (Stream::Plain(parts.io.into_inner()), parts.read_buf.to_vec()),
         Err(upgraded) => (Stream::Upgraded(Box::new(TokioIo::new(upgraded))), Vec::new()),
     }
 }
