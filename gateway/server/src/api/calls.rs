@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq;
 
 use super::error::ApiError;
 use super::twilio::voice::resume_path;
-use crate::admission::Refused;
+use crate::admission::Ticket;
 use crate::app::App;
 use crate::config::{Config, Route, Tenant};
 use crate::journal::CallRecord;
@@ -51,16 +51,22 @@ pub async fn create(
     let Json(call) = body.map_err(|rejection| ApiError::field("body", explained(&rejection)))?;
     let route = tenant.routes.get(&call.route).ok_or_else(|| ApiError::not_found("route"))?;
     check_numbers(route, &call)?;
-    if !app.drain.is_serving() {
-        return Err(Refused::Draining.into());
-    }
-    let id = place(&app, tenant, route, call).await?;
+    app.phones.sweep(Instant::now(), |id| app.is_over(id));
+    let ticket = app.admit(&config, tenant, Some(&call.to))?;
+    let id = place(&app, tenant, route, call, ticket).await?;
     Ok((StatusCode::CREATED, Json(json!({ "id": id, "state": "ringing" }))).into_response())
 }
 
-async fn place(app: &App, tenant: &Tenant, route: &Route, call: NewCall) -> Result<String, ApiError> {
+async fn place(
+    app: &App,
+    tenant: &Tenant,
+    route: &Route,
+    call: NewCall,
+    ticket: Ticket,
+) -> Result<String, ApiError> {
     let (to, from) = (Private::new(call.to), Private::new(call.from));
-    let (id, token) = app.phones.dial(&tenant.name, &route.name, to.clone(), Instant::now());
+    let names = (tenant.name.as_str(), route.name.as_str());
+    let (id, token) = app.phones.dial(names, to.clone(), Some(ticket), Instant::now());
     let url = app.public_url.http(&resume_path(&token));
     let status_url = app.public_url.http("/twilio/status");
     let outbound = Outbound { to: &to, from: &from, url: &url, status_url: &status_url };

@@ -225,8 +225,7 @@ fn plain_twilio(variables: &BTreeMap<String, String>, declared: &Table, table: &
 /// Lays what was said over the defaults. Tenant `default` of the defaults is how every tenant begins, its route
 /// `default` how every route begins.
 fn over_defaults(mut said: Table) -> Table {
-    let name: Arc<str> = "config/patchbay.toml (built in)".into();
-    let mut table = tree::parse(&name, DEFAULTS).expect("the defaults are TOML, which a test checks");
+    let mut table = tree::parse_defaults(DEFAULTS);
     let mut tenant = take_table(&mut take_table(&mut table, "tenants"), "default");
     let route = take_table(&mut take_table(&mut tenant, "routes"), "default");
     let tenants = said.remove("tenants");

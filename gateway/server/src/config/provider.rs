@@ -104,8 +104,12 @@ impl ProviderKind {
 impl Provider {
     pub(super) fn read(name: &str, section: &mut Section<'_>) -> Option<Self> {
         let named = KINDS.iter().find(|(word, _)| *word == name).map(|(_, kind)| *kind);
+        let before = section.fault_count();
         let given = section.choice("kind", &KINDS);
         let Some(kind) = given.map(|kind| kind.value).or(named) else {
+            if section.fault_count() > before {
+                return None;
+            }
             let what = format!("`{}` lacks its kind", section.path());
             section.fault(section.place(), what, "write kind = \"openai\" or \"azure\" or \"azure_preview\" or \"openai-compatible\" or \"parrot\"");
             return None;

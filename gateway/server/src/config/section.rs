@@ -307,8 +307,9 @@ impl<'a> Section<'a> {
     /// The table at `key`, empty when absent.
     pub(super) fn section(&mut self, key: &'static str) -> Section<'a> {
         let path = self.name(key);
+        let written = self.table.get(key).map(|entry| entry.key.clone());
         let (place, table) = match self.take(key) {
-            Some(Node { place, value: Value::Table(table) }) => (place, table),
+            Some(Node { place, value: Value::Table(table) }) => (written.unwrap_or(place), table),
             Some(node) => {
                 self.fault(
                     &node.place,

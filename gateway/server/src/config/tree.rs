@@ -47,7 +47,13 @@ pub(super) fn parse(name: &Arc<str>, text: &str) -> Result<Table, Fault> {
         what: syntax(error.message()),
         advice: "write TOML, one `key = value` a line".into(),
     })?;
-    Ok(Layer { name, text }.table(table.get_ref()))
+    Ok(Layer { name: Some(name), text }.table(table.get_ref()))
+}
+
+/// Parses the built-in defaults, which are nobody's to correct: they have no places.
+pub(super) fn parse_defaults(text: &str) -> Table {
+    let table = DeTable::parse(text).expect("the defaults are TOML, which a test checks");
+    Layer { name: None, text }.table(table.get_ref())
 }
 
 /// The parser's words, but never the text it stumbled on, which may be a secret.
@@ -58,21 +64,25 @@ fn syntax(message: &str) -> String {
 }
 
 struct Layer<'a> {
-    name: &'a Arc<str>,
+    name: Option<&'a Arc<str>>,
     text: &'a str,
 }
 
 impl Layer<'_> {
+    fn place(&self, offset: usize) -> Place {
+        self.name.map_or(Place::Whole, |name| Place::in_text(name, self.text, offset))
+    }
+
     fn table(&self, table: &DeTable<'_>) -> Table {
         let entry = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
-            let place = Place::in_text(self.name, self.text, key.span().start);
+            let place = self.place(key.span().start);
             (String::from(AsRef::<str>::as_ref(key.get_ref())), Entry { key: place, node: self.node(value) })
         };
         table.iter().map(entry).collect()
     }
 
     fn node(&self, value: &Spanned<DeValue<'_>>) -> Node {
-        let place = Place::in_text(self.name, self.text, value.span().start);
+        let place = self.place(value.span().start);
         let value = match value.get_ref() {
             DeValue::String(text) => Value::Text(text.to_string()),
             DeValue::Integer(number) => {
@@ -93,9 +103,13 @@ impl Layer<'_> {
 pub(super) fn merge(lower: &mut Table, upper: Table) {
     for (key, entry) in upper {
         match (lower.get_mut(&key), entry.node.value) {
-            (Some(Entry { node: Node { value: Value::Table(below), .. }, .. }), Value::Table(above))
+            (Some(Entry { key, node: Node { place, value: Value::Table(below) } }), Value::Table(above))
                 if !is_secret(&above) =>
             {
+                // Complaints about a section go to where the user wrote it: best in a file.
+                if *place == Place::Whole || matches!(entry.key, Place::File { .. }) {
+                    (*key, *place) = (entry.key, entry.node.place);
+                }
                 merge(below, above);
             }
             (_, value) => {

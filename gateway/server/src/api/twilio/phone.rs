@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
+use crate::admission::Ticket;
 use crate::id::{hex, random};
 use crate::secret::Private;
 
@@ -87,6 +88,8 @@ struct Tables {
     media: HashMap<[u8; 32], String>,
     /// SHA-256 of a resume token → our id.
     resume: HashMap<[u8; 32], String>,
+    /// Of outbound calls that ring.
+    tickets: HashMap<String, Ticket>,
     swept_at: Option<Instant>,
 }
 
@@ -137,9 +140,15 @@ impl Phones {
         Ok(self.enter(&mut tables, phone))
     }
 
-    /// Enters an outbound call before Twilio is asked to place it, and answers its resume token: Twilio may come with it
-    /// before we have heard the `CallSid`.
-    pub fn dial(&self, tenant: &str, route: &str, callee: Private<String>, now: Instant) -> (String, String) {
+    /// Enters an outbound call before Twilio is asked to place it, and answers its id and its resume token: Twilio may
+    /// come with it before we have heard the `CallSid`. It holds `ticket` while it rings.
+    pub fn dial(
+        &self,
+        (tenant, route): (&str, &str),
+        callee: Private<String>,
+        ticket: Option<Ticket>,
+        now: Instant,
+    ) -> (String, String) {
         let id = crate::id::fresh("call_");
         let phone = Phone {
             id: id.clone(),
@@ -152,8 +161,18 @@ impl Phones {
             heard_at: now,
             resumed_at: VecDeque::new(),
         };
-        let addresses = self.enter(&mut self.tables(), phone);
+        let mut tables = self.tables();
+        let addresses = self.enter(&mut tables, phone);
+        if let Some(ticket) = ticket {
+            tables.tickets.insert(id.clone(), ticket);
+        }
         (id, addresses.resume)
+    }
+
+    /// The ticket of an outbound call that was answered.
+    #[must_use]
+    pub fn take_ticket(&self, id: &str) -> Option<Ticket> {
+        self.tables().tickets.remove(id)
     }
 
     /// Binds an outbound call to its `CallSid`. False when it is bound to another.
@@ -284,6 +303,8 @@ impl Phones {
 
     fn remove(&self, tables: &mut Tables, id: &str) {
         let Some(phone) = tables.phones.remove(id) else { return };
+        // Its drop takes the lock of the books, which nobody holds while waiting for ours.
+        drop(tables.tickets.remove(id));
         let addresses = self.addresses(&phone);
         tables.media.remove(&hash(&addresses.media));
         tables.resume.remove(&hash(&addresses.resume));
@@ -390,7 +411,7 @@ mod tests {
     #[test]
     fn an_outbound_call_is_bound_by_whoever_comes_first() {
         let (phones, now) = (Phones::new(), Instant::now());
-        let (id, resume) = phones.dial("t", "r", Private::new("+491".into()), now);
+        let (id, resume) = phones.dial(("t", "r"), Private::new("+491".into()), None, now);
         let answered = phones.resume(&resume, "CA1", now, MINUTE);
         assert!(matches!(answered, Some(Resumed::Answered(..))));
         assert!(phones.bind(&id, "CA1"), "Twilio's reply comes later");

@@ -66,8 +66,10 @@ fn start(app: &App, config: &Config, phone: &Phone, addresses: &Addresses, form:
         return twiml(hang_up());
     };
     let ringing = Ringing { app, config, tenant: &tenant, route: &route, provider: &provider };
-    let callee = phone.callee.as_ref().map(|callee| callee.reveal().as_str());
-    match ringing.start(&phone.id, form, callee) {
+    // The ticket was given when the call was asked for.
+    let started =
+        app.phones.take_ticket(&phone.id).ok_or(()).and_then(|ticket| ringing.start(&phone.id, form, ticket));
+    match started {
         Ok(()) => ringing.connected(addresses),
         Err(()) => twiml(route.fallback_twiml.clone()),
     }

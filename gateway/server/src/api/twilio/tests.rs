@@ -549,6 +549,7 @@ async fn an_outbound_call_is_off_by_default_limited_by_prefix_and_dials_the_mode
     let placed = open.send(create("+4930123456")).await;
     assert_eq!(placed.status, StatusCode::CREATED, "{}", placed.body);
     assert_eq!(open.calls.started(), 0, "nobody has answered yet");
+    assert_eq!(open.app.admission.calls(), 1, "but its line is taken");
     let phone = open.app.phones.by_sid(CALL).unwrap();
     assert_eq!(placed.body, format!("{{\"id\":\"{}\",\"state\":\"ringing\"}}", phone.id));
     let asked = form::decode(seen.lock().unwrap()[0].as_bytes());

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use super::phone::Addresses;
 use super::request::TwilioForm;
 use super::{refused, twiml};
-use crate::admission::{Applicant, Refused};
+use crate::admission::{Applicant, Refused, Ticket};
 use crate::api::error::ApiError;
 use crate::app::App;
 use crate::config::{Config, Provider, Route, Tenant};
@@ -58,31 +58,24 @@ impl Ringing<'_> {
         let (app, now) = (self.app, Instant::now());
         app.phones.sweep(now, |id| app.is_over(id));
         let names = (self.tenant.name.as_str(), self.route.name.as_str());
-        let start = |id: &str| self.start(id, form, form.party("From"));
+        let start = |id: &str| self.start(id, form, self.admit(form.party("From"))?);
         match app.phones.ring(&form.call_sid, names, now, self.config.limits.media_token, start) {
             Ok(addresses) => self.connected(&addresses),
             Err(()) => twiml(self.route.fallback_twiml.clone()),
         }
     }
 
-    /// Admits and starts the call `id`; whose quota it counts against is `user`. A refusal was logged and counted.
-    pub(super) fn start(&self, id: &str, form: &TwilioForm, user: Option<&str>) -> Result<(), ()> {
+    /// Lets the call in, or logs and counts why not. It counts against the quota of `user`.
+    fn admit(&self, user: Option<&str>) -> Result<Ticket, ()> {
+        self.app.admit(self.config, self.tenant, user).map_err(|refused| {
+            let (tenant, route) = (&self.tenant.name, &self.route.name);
+            tracing::warn!(tenant, route, reason = refused.as_str(), "call refused");
+        })
+    }
+
+    /// Starts the call `id`. A failure was logged and counted.
+    pub(super) fn start(&self, id: &str, form: &TwilioForm, ticket: Ticket) -> Result<(), ()> {
         let app = self.app;
-        let applicant = Applicant { tenant: self.tenant, user };
-        let admitted = if app.drain.is_serving() {
-            app.admission.admit(applicant, &self.config.limits)
-        } else {
-            Err(Refused::Draining)
-        };
-        let ticket = admitted.map_err(|refused| {
-            app.metrics.refused(refused.as_str());
-            tracing::warn!(
-                tenant = self.tenant.name,
-                route = self.route.name,
-                reason = refused.as_str(),
-                "call refused"
-            );
-        })?;
         let target = Target { tenant: self.tenant, route: self.route, provider: self.provider };
         let phone = Phone { call_sid: &form.call_sid, account_sid: &form.account_sid };
         let failed = |error: &dyn std::fmt::Display| {
@@ -108,6 +101,24 @@ impl Ringing<'_> {
 }
 
 impl App {
+    /// Lets a call in, or counts why not.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn admit(
+        &self,
+        config: &Config,
+        tenant: &Tenant,
+        user: Option<&str>,
+    ) -> Result<Ticket, Refused> {
+        let admitted = if self.drain.is_serving() {
+            self.admission.admit(Applicant { tenant, user }, &config.limits)
+        } else {
+            Err(Refused::Draining)
+        };
+        admitted.inspect_err(|refused| self.metrics.refused(refused.as_str()))
+    }
+
     /// TwiML that brings the caller to our media socket, and back to us when that closes.
     pub(super) fn connect(&self, addresses: &Addresses) -> String {
         connect(
@@ -118,7 +129,7 @@ impl App {
     }
 
     /// Whether a call is not live any more, or never was.
-    pub(super) fn is_over(&self, id: &str) -> bool {
+    pub(crate) fn is_over(&self, id: &str) -> bool {
         self.calls.record(id).is_none_or(|record| record.state == "ended")
     }
 
