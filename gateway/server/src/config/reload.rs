@@ -29,7 +29,8 @@ impl Reload {
     /// Reads the sources again. A bad configuration changes nothing and is logged with its faults.
     pub fn reload(&self) -> bool {
         let read = Sources::read(self.path.as_deref()).map_err(|error| error.to_string());
-        self.take(read.and_then(|sources| Config::parse(&sources).map_err(|faults| faults.to_string())))
+        let parsed = read.and_then(|sources| Config::parse(&sources).map_err(|faults| faults.to_string()));
+        self.take(parsed.and_then(|config| crate::plan::check(&config).map(|()| config)))
     }
 
     fn take(&self, parsed: Result<Config, String>) -> bool {
