@@ -18,6 +18,8 @@ use crate::recorder::Recorder;
 const TRANSCRIPT_MAX: usize = 500;
 /// Cuts kept for one call.
 const CUTS_MAX: usize = 500;
+/// Answers that a record lists.
+const ANSWERS_MAX: usize = 500;
 
 /// What is known of one call, while it runs and after.
 #[derive(Clone, Debug, Serialize)]
@@ -182,7 +184,11 @@ impl Journal {
         match fact {
             Fact::Answered { after_us } => {
                 self.metrics.answered(Duration::from_micros(*after_us));
-                self.write(|record| record.answered_after_ms.push(after_us / 1000));
+                self.write(|record| {
+                    if record.answered_after_ms.len() < ANSWERS_MAX {
+                        record.answered_after_ms.push(after_us / 1000);
+                    }
+                });
             }
             Fact::Cut(cut) => {
                 self.metrics.cut();
