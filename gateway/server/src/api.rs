@@ -33,6 +33,7 @@ pub fn public(app: &Arc<App>) -> Router {
         .route("/twilio/status", post(twilio::status::take))
         .layer(DefaultBodyLimit::max(limits.webhook_bytes_max));
     let machines = Router::new()
+        .route("/", get(|| async { axum::response::Html(include_str!("api/front.html")) }))
         .route("/health", get(health::health))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready));
