@@ -149,7 +149,10 @@ impl Journal {
 
     fn event(&mut self, now: Instant, leg: LegId, event: &Event) {
         match event {
-            Event::LegUp if leg == LegId(0) => self.write(|record| record.state = "live"),
+            Event::LegUp if leg == LegId(0) => {
+                self.metrics.set_up(now.saturating_since(Instant::ZERO));
+                self.write(|record| record.state = "live");
+            }
             Event::LegUp => {
                 if let Some(at) = self.dialled_at.take() {
                     self.metrics.provider_connected(now.saturating_since(at));
