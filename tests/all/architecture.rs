@@ -131,9 +131,11 @@ fn is_test_code(path: &str) -> bool {
     path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs")
 }
 
-/// Lines up to the tests at the end of a file.
+/// Lines up to the module of tests at the end of a file.
 fn lines_before_tests(source: &str) -> usize {
-    source.lines().take_while(|line| *line != "#[cfg(test)]").count()
+    let lines: Vec<_> = source.lines().collect();
+    let tests = lines.windows(2).position(|pair| pair[0] == "#[cfg(test)]" && pair[1].ends_with('{'));
+    tests.unwrap_or(lines.len())
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod child;
 mod end;
+mod flow;
 mod gateway;
 mod load;
 pub mod relay;

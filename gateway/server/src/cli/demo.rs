@@ -16,7 +16,7 @@ use crate::log;
 pub(super) const EXAMPLE: &str = "Examples:\n  patchbay demo\n  PATCHBAY_DEMO_EXIT=1 patchbay demo\n\n\
 With PATCHBAY_DEMO_EXIT=1 it ends after the call: exit code 0 only if speech came back.";
 
-/// What the simulated caller says: "Hello, is anybody there?" (fixtures/README.md).
+/// What the simulated caller says: "What time do you close on Sundays?" (fixtures/README.md).
 const SPEECH: &[u8] = include_bytes!("../../../../fixtures/audio/caller-short.wav");
 /// Where people expect a page.
 const PORT: u16 = 8080;

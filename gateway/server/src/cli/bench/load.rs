@@ -15,14 +15,11 @@ use tokio_rustls::rustls::{ServerConfig, ServerConnection};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::end::End;
+use super::flow::{Flow, ULAW_FRAME, noise, number};
 use super::tally::{Latency, Tally};
 
 /// What a message carries.
 const FRAME: Duration = Duration::from_millis(20);
-/// Bytes of 20 ms of µ-law.
-const ULAW_FRAME: usize = 160;
-/// Send times that are remembered for each direction: 5 s.
-const STAMPS: usize = 256;
 const MODEL_LISTENER: Token = Token(0);
 const RELAY_LISTENER: Token = Token(1);
 const FIRST_END: usize = 2;
@@ -91,46 +88,6 @@ enum Stage {
     AwaitsUpdate,
     Up,
     Answering,
-}
-
-/// One direction of one call: when each frame left, and how far the audio has come.
-struct Flow {
-    stamps: Box<[u32; STAMPS]>,
-    sent: u32,
-    bytes: usize,
-    frames: u32,
-}
-
-impl Flow {
-    fn new() -> Self {
-        Self { stamps: Box::new([0; STAMPS]), sent: 0, bytes: 0, frames: 0 }
-    }
-
-    /// Notes the time; gives the frame's number.
-    fn leave(&mut self, now_us: u32) -> u32 {
-        let nth = self.sent;
-        self.stamps[nth as usize % STAMPS] = now_us;
-        self.sent += 1;
-        nth
-    }
-
-    /// Counts audio that came; frames that are complete by it are as late as they are.
-    fn arrive(&mut self, bytes: usize, frame_bytes: usize, now_us: u32, tally: &mut Tally) {
-        self.bytes += bytes;
-        while self.frames < self.sent && self.bytes >= frame_bytes {
-            self.bytes -= frame_bytes;
-            tally.add(now_us.wrapping_sub(self.stamps[self.frames as usize % STAMPS]));
-            tally.received += 1;
-            self.frames += 1;
-        }
-    }
-
-    /// Skips what was lost: the frame that comes now bears its number.
-    fn seek(&mut self, nth: u32) {
-        if nth > self.frames && nth < self.sent {
-            self.frames = nth;
-        }
-    }
 }
 
 pub(super) struct Load {
@@ -401,7 +358,7 @@ impl Load {
             if let Some(audio) = field(&self.message, key) {
                 let frame_bytes =
                     if call.through == Through::Relay { ULAW_FRAME } else { self.model_frame.bytes() };
-                hear(&mut call.up, audio, frame_bytes, now_us, tally);
+                call.up.hear(audio, frame_bytes, now_us, tally);
             } else if call.stage == Stage::AwaitsUpdate
                 && memchr::memmem::find(&self.message, b"\"session.update\"").is_some()
             {
@@ -428,7 +385,7 @@ impl Load {
             if let Some(audio) = field(&self.message, key) {
                 let frame_bytes =
                     if call.through == Through::Relay { self.model_frame.bytes() } else { ULAW_FRAME };
-                hear(&mut call.down, audio, frame_bytes, now_us, tally);
+                call.down.hear(audio, frame_bytes, now_us, tally);
             } else if let Some(name) = field(&self.message, b"\"name\":\"") {
                 // Echoed with the next frame, when it would have been played.
                 call.marks.push(mark(name, &call.sid, call.sequence));
@@ -457,24 +414,6 @@ impl Load {
     }
 }
 
-/// Something that is no silence and compresses to nothing.
-fn noise(bytes: usize) -> Vec<u8> {
-    let mut state = 0x2545_F491_u32;
-    (0..bytes)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 17;
-            state ^= state << 5;
-            0xC0 | (state.to_le_bytes()[0] & 0x3F)
-        })
-        .collect()
-}
-
-/// Writes a frame's number into its first bytes.
-fn number(audio: &mut [u8], nth: u32) {
-    audio[..4].copy_from_slice(&nth.to_le_bytes());
-}
-
 fn encode(audio: &[u8], text: &mut Vec<u8>) {
     let start = text.len();
     text.resize(start + audio.len().div_ceil(3) * 4, 0);
@@ -486,20 +425,6 @@ fn field<'m>(message: &'m [u8], key: &[u8]) -> Option<&'m [u8]> {
     let start = memchr::memmem::find(message, key)? + key.len();
     let end = memchr::memchr(b'"', &message[start..])? + start;
     Some(&message[start..end])
-}
-
-fn hear(flow: &mut Flow, audio: &[u8], frame_bytes: usize, now_us: u32, tally: &mut Tally) {
-    let padding = audio.iter().rev().take_while(|byte| **byte == b'=').count();
-    let bytes = audio.len() / 4 * 3 - padding;
-    // Frames that pass unchanged bear their number, which shows a loss; resampled ones do not.
-    if frame_bytes == bytes
-        && bytes == ULAW_FRAME
-        && let Ok(head) = STANDARD.decode(&audio[..8])
-    {
-        let nth = u32::from_le_bytes(head[..4].try_into().expect("six bytes"));
-        flow.seek(nth);
-    }
-    flow.arrive(bytes, frame_bytes, now_us, tally);
 }
 
 fn mark(name: &[u8], sid: &str, sequence: u64) -> Vec<u8> {
