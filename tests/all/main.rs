@@ -1,6 +1,10 @@
 //! Everything that takes more than one crate to test, in one binary: the shape of the house, other people's
 //! implementations beside ours, and calls over real sockets.
+#![expect(clippy::unwrap_used, reason = "a test file: a panic is a failed test")]
 
 mod architecture;
+mod call;
 mod house;
+mod signature_interop;
 mod speech;
+mod stage;

@@ -1,5 +1,7 @@
 //! Speech as samples at 8 kHz, and whether one recording is to be heard in another.
 
+use patchbay_codec::g711::ulaw_decode;
+
 /// Samples a second.
 const RATE_HZ: usize = 8_000;
 
@@ -10,6 +12,11 @@ pub(crate) struct Match {
     pub(crate) at: usize,
     /// Normalised correlation over its whole length there: 1 for the same but for loudness, about 0 for anything else.
     pub(crate) fit: f64,
+}
+
+/// µ-law as samples.
+pub(crate) fn samples(ulaw: &[u8]) -> Vec<f64> {
+    ulaw.iter().map(|code| f64::from(ulaw_decode(*code))).collect()
 }
 
 /// A WAV of `fixtures/audio` as samples, of which every `rate / 8 kHz`-th is taken: enough to recognise speech by.
@@ -30,12 +37,23 @@ pub(crate) fn find(speech: &[f64], heard: &[f64]) -> Match {
         .step_by(80)
         .max_by(|a, b| energy(*a).total_cmp(&energy(*b)))
         .expect("a recording of speech has a loudest part");
-    let probe = &speech[loudest..loudest + probe_length];
-    let found = (0..heard.len().saturating_sub(probe_length))
-        .max_by(|a, b| fit(probe, &heard[*a..]).total_cmp(&fit(probe, &heard[*b..])))
-        .unwrap_or_default();
+    let found = place_of(&speech[loudest..loudest + probe_length], heard);
     let at = found.saturating_sub(loudest);
     Match { at, fit: fit(speech, &heard[at..]) }
+}
+
+/// Where `probe` correlates best.
+fn place_of(probe: &[f64], heard: &[f64]) -> usize {
+    let (mut best, mut best_score, mut energy) = (0, 0.0, power(&heard[..probe.len().min(heard.len())]));
+    for (at, window) in heard.windows(probe.len()).enumerate() {
+        let product: f64 = probe.iter().zip(window).map(|(x, y)| x * y).sum();
+        let score = if energy > 1.0 && product > 0.0 { product * product / energy } else { 0.0 };
+        if score > best_score {
+            (best, best_score) = (at, score);
+        }
+        energy += heard.get(at + probe.len()).map_or(0.0, |next| next * next) - window[0] * window[0];
+    }
+    best
 }
 
 fn without_silence(speech: &[f64]) -> &[f64] {
