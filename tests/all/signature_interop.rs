@@ -174,8 +174,11 @@ fn forge((n, mut question): (usize, Question)) -> Question {
     question
 }
 
+/// The URL that was configured, the one that was signed, the parameters, the signature.
+type Vector<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str);
+
 /// Twilio's published vectors: twilio-node `spec/validation.spec.js`, twilio-python `tests/unit/test_request_validator.py`,
-/// twilio-go `client/request_validator_test.go`. The first is the URL that was configured, the second the one that was signed.
+/// twilio-go `client/request_validator_test.go`.
 #[test]
 fn the_published_vectors_hold() {
     const URL: &str = "https://mycompany.com/myapp.php?foo=1&bar=2";
@@ -196,7 +199,7 @@ fn the_published_vectors_hold() {
         ("Digits", "1234"),
         ("Digits", "1234"),
     ];
-    let vectors: [(&str, &str, &[(&str, &str)], &str); 10] = [
+    let vectors: [Vector<'_>; 10] = [
         (URL, URL, &usual, "RSOYDt4T1cUTdK1PDd93/VVr8B8="),
         (URL, "https://mycompany.com:443/myapp.php?foo=1&bar=2", &usual, "kvajT1Ptam85bY51eRf/AJRuM3w="),
         (
