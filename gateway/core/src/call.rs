@@ -61,6 +61,8 @@ pub struct Call {
     greeted: bool,
     /// The gateway goes down: to be left in a quiet moment.
     leaving: bool,
+    /// A prompt was queued since speech last came.
+    prompted: bool,
     outbox: Outbox,
     commands: Vec<(LegId, Command)>,
 }
@@ -89,6 +91,7 @@ impl Call {
             redial_at: None,
             greeted: false,
             leaving: false,
+            prompted: false,
             outbox: Outbox::default(),
             commands: Vec::new(),
             hook: None,
@@ -283,13 +286,12 @@ impl Call {
     /// The answer has come: prompts give way to it, and the silence is over.
     fn speech_came(&mut self, listener: usize, now: Instant, out: &mut Vec<Output>) {
         self.redial.answered();
-        if let Some(since) = self.dead_air.since() {
+        if std::mem::take(&mut self.prompted) {
             self.sides[listener].playout.drop_prompts();
-            let after = now.saturating_since(since);
-            out.push(Output::Fact(Fact::Answered {
-                after_us: u64::try_from(after.as_micros()).unwrap_or(u64::MAX),
-            }));
-            self.dead_air.settle();
+        }
+        if let Some(awaited) = self.dead_air.answered() {
+            let after_us = u64::try_from(now.saturating_since(awaited).as_micros()).unwrap_or(u64::MAX);
+            out.push(Output::Fact(Fact::Answered { after_us }));
         }
     }
 
@@ -377,7 +379,7 @@ impl Call {
     fn watch_dryness(&mut self, now: Instant) {
         let playout = &self.sides[CALLER].playout;
         if self.turn.owes_answer() && playout.queued().is_zero() && self.phase == Phase::Live {
-            self.dead_air.owe(playout.dry_at().max(now));
+            self.dead_air.owe_more(playout.dry_at().max(now));
         }
     }
 
@@ -427,6 +429,7 @@ impl Call {
         caller.finish_route();
         caller.carry(frame, self.transcoders);
         caller.finish_route();
+        self.prompted = true;
         out.push(Output::Fact(Fact::Prompted(kind)));
     }
 }

@@ -41,6 +41,8 @@ pub enum Overdue {
 pub struct DeadAir {
     patience: Patience,
     since: Option<Instant>,
+    /// Since when the *beginning* of an answer is owed; one that has begun and pauses is not awaited.
+    awaited: Option<Instant>,
     next: Option<(Instant, Overdue)>,
     noticed: bool,
 }
@@ -49,11 +51,17 @@ impl DeadAir {
     /// Nothing is owed yet.
     #[must_use]
     pub fn new(patience: Patience) -> Self {
-        Self { patience, since: None, next: None, noticed: false }
+        Self { patience, since: None, awaited: None, next: None, noticed: false }
     }
 
     /// An answer is owed, and the caller hears nothing from `since` on. No effect while one is owed already.
     pub fn owe(&mut self, since: Instant) {
+        self.awaited.get_or_insert(since);
+        self.owe_more(since);
+    }
+
+    /// The rest of an answer is owed, and the caller hears nothing from `since` on. No effect while one is owed already.
+    pub fn owe_more(&mut self, since: Instant) {
         if self.since.is_none() {
             self.since = Some(since);
             self.schedule(since);
@@ -62,7 +70,14 @@ impl DeadAir {
 
     /// Nothing is owed: audio flows, or the caller speaks, or the answer is over.
     pub fn settle(&mut self) {
-        (self.since, self.next, self.noticed) = (None, None, false);
+        (self.since, self.awaited, self.next, self.noticed) = (None, None, None, false);
+    }
+
+    /// The answer begins. Since when it was awaited, if it was.
+    pub fn answered(&mut self) -> Option<Instant> {
+        let awaited = self.awaited.take();
+        self.settle();
+        awaited
     }
 
     /// Since when an answer is owed.
@@ -121,6 +136,16 @@ mod tests {
             heard.windows(2).all(|w| w[1].0 - w[0].0 <= 1200),
             "never longer than one filler apart: {heard:?}"
         );
+    }
+
+    #[test]
+    fn the_rest_of_an_answer_is_owed_but_not_awaited() {
+        let mut watch = DeadAir::new(Patience::default());
+        watch.owe(at(0));
+        assert_eq!(watch.answered(), Some(at(0)));
+        watch.owe_more(at(300));
+        assert_eq!(watch.poll_timeout(), Some(at(1500)));
+        assert_eq!(watch.answered(), None, "one answer begins once");
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Call {
     pub(super) fn redial_now(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.redial_at = None;
         if self.sides[CALLER].state == State::Up && self.turn.owes_answer() {
-            self.dead_air.owe(now.max(self.sides[CALLER].playout.dry_at()));
+            self.dead_air.owe_more(now.max(self.sides[CALLER].playout.dry_at()));
         }
         out.push(Output::Fact(Fact::Redialled { attempt: self.redial.attempts() }));
         out.push(Output::Effect(Effect::Open { leg: self.sides[CALLEE].id, callee: true }));

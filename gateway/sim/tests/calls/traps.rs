@@ -339,3 +339,14 @@ fn a_short_hole_reaches_the_model_at_its_full_length() {
     let dropped = world.facts.iter().find(|(_, fact)| matches!(fact, Fact::AudioDropped { .. }));
     assert_eq!(dropped, None);
 }
+
+#[test]
+fn an_answer_at_the_pace_of_speech_begins_once() {
+    let mut script = provider(&[3000]);
+    script.pace = patchbay_sim::realtime::Pace::REAL_TIME;
+    let mut world = call(script, vec![Step::Wait(4000)]);
+    world.run(secs(4));
+    let answered = world.facts.iter().filter(|(_, f)| matches!(f, Fact::Answered { .. })).count();
+    assert_eq!(answered, 1);
+    assert!(!world.facts.iter().any(|(_, f)| matches!(f, Fact::Prompted(_))));
+}
