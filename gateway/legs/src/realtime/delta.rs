@@ -92,11 +92,7 @@ impl<'a> Scanner<'a> {
     fn string(&mut self) -> Option<&'a str> {
         self.expect(b'"')?;
         let rest = self.text.get(self.at..)?;
-        // Ids and names are short: a byte loop beats a vector search there.
-        let end = match rest.as_bytes().iter().take(32).position(|b| matches!(b, b'"' | b'\\')) {
-            Some(end) => end,
-            None => memchr2(b'"', b'\\', rest.as_bytes())?,
-        };
+        let end = memchr2(b'"', b'\\', rest.as_bytes())?;
         if rest.as_bytes()[end] == b'\\' {
             return None;
         }
