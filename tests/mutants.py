@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Breaks the ledger by hand, one way at a time, and expects its tests to notice each.
 
-Copies the workspace to a temporary folder, so the tree is never touched; dependencies are shared through
-CARGO_TARGET_DIR. Exit 0 when every mutant was killed, 1 when one survived, 2 when one no longer applies.
+Copies the workspace to a temporary folder, so the tree is never touched, and builds in a target folder of its own, kept
+from run to run: cargo tells two copies of a workspace apart by the times of their files only, so that in a shared folder
+a mutant could pass for the original. Exit 0 when every mutant was killed, 1 when one survived, 2 when one no longer applies.
 """
 
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = "gateway/core/src/"
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).absolute() / "mutants"
 
 # What a careless hand might write, where, and instead of what.
 MUTANTS = [
@@ -57,8 +59,8 @@ MUTANTS = [
 
 def tests_pass(folder: Path) -> bool:
     command = ["cargo", "test", "--quiet", "--package", "patchbay-core", "--lib"]
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600,
-                         env={**os.environ, "PROPTEST_MAX_SHRINK_ITERS": "0", "PROPTEST_FAILURE_PERSISTENCE": "off"})
+    settings = {"CARGO_TARGET_DIR": str(TARGET), "PROPTEST_MAX_SHRINK_ITERS": "0", "PROPTEST_FAILURE_PERSISTENCE": "off"}
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, env={**os.environ, **settings})
     if "could not compile" in run.stderr:
         sys.exit(f"a mutant does not compile:\n{run.stderr}")
     return run.returncode == 0
@@ -68,9 +70,11 @@ def main() -> int:
     survivors = []
     with tempfile.TemporaryDirectory(prefix="patchbay-mutants-") as folder:
         copy = Path(folder) / "tree"
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns("target", "node_modules", ".venv", ".git"))
+        # Files get the time of now: newer than what an earlier run built.
+        shutil.copytree(ROOT, copy, copy_function=shutil.copy,
+                        ignore=shutil.ignore_patterns("target", "node_modules", ".venv", ".git"))
         if not tests_pass(copy):
-            sys.exit("the tests fail without a mutant")
+            sys.exit("the tests of patchbay-core fail without a mutant")
         for number, (what, file, good, bad) in enumerate(MUTANTS, 1):
             path = copy / CORE / file
             source = path.read_text()
