@@ -1,6 +1,6 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Each installs what is missing and says so.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint audio
+.PHONY: help demo test lint bench audio
 SHELL := bash
 
 help: ## this list
@@ -18,6 +18,11 @@ test: ## format, lints, doc tests, all tests
 lint: ## format and lints only
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
+
+bench: ## what 500 calls cost here, beside a plain TCP relay in the same run (a minute or two)
+	@bash tests/setup.sh demo
+	@cargo build --release --locked --package patchbay
+	@cargo run --release --locked --package patchbay --quiet -- bench --calls 500
 
 audio: ## make the speech fixtures and the prompts again (needs espeak-ng and sox)
 	@bash fixtures/make-audio.sh
