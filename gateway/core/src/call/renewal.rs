@@ -195,18 +195,14 @@ impl Call {
             self.swap_callee(id, leg, now, out);
         } else {
             // Somebody began to speak meanwhile, and the new connection does not know of it: try again later.
-            let mut farewell = Outbox::default();
-            drop(leg.on_command(Command::Hangup { code: 1000 }, now, &mut farewell));
-            out.extend(farewell.wires.drain(..).map(|wire| Output::Wire { leg: id, wire }));
+            hang_up_unheard(id, &mut *leg, now, out);
             self.renewal.due = Some(now + LOOK_AGAIN);
         }
     }
 
     fn swap_callee(&mut self, id: LegId, leg: Box<dyn Leg>, now: Instant, out: &mut Vec<Output>) {
-        let mut farewell = Outbox::default();
-        let old = self.sides[CALLEE].id;
-        drop(self.sides[CALLEE].command(Command::Hangup { code: 1000 }, now, &mut farewell));
-        out.extend(farewell.wires.drain(..).map(|wire| Output::Wire { leg: old, wire }));
+        let old = &mut self.sides[CALLEE];
+        hang_up_unheard(old.id, &mut *old.leg, now, out);
         self.sides[CALLEE].replace(id, leg, now);
         self.sides[CALLEE].up(now);
         self.renewal.arm(now, &self.config.limits);
@@ -224,4 +220,11 @@ impl Call {
         self.next_leg += 1;
         id
     }
+}
+
+/// Hangs up a leg that the call has done with: its wires leave, what it says has no consequences.
+fn hang_up_unheard(id: LegId, leg: &mut dyn Leg, now: Instant, out: &mut Vec<Output>) {
+    let mut farewell = Outbox::default();
+    drop(leg.on_command(Command::Hangup { code: 1000 }, now, &mut farewell));
+    out.extend(farewell.wires.into_iter().map(|wire| Output::Wire { leg: id, wire }));
 }
