@@ -1,0 +1,169 @@
+//! Operations on rows in memory.
+
+use super::{
+    BTreeMap, CallFilter, CallPage, CallRow, Cursor, Entry, Forgotten, Group, Horizon, Page, Retained, Rows,
+    StoreError, Subject, UnixMs, UsageQuery, UsageRow, UsageSum, normal_number, owned,
+};
+
+impl Rows {
+    pub(super) fn write(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Call(row) => {
+                let old = self.calls.get(&owned(&row.tenant, &row.id));
+                if old.is_none_or(|old| row.revision >= old.revision) {
+                    self.calls.insert(owned(&row.tenant, &row.id), row.clone());
+                }
+            }
+            Entry::Leg(row) => {
+                let key = (row.tenant.clone(), row.call.clone(), row.leg);
+                let old = self.legs.get(&key);
+                if old.is_none_or(|old| row.ended_at.is_some() || old.ended_at.is_none()) {
+                    self.legs.insert(key, row.clone());
+                }
+            }
+            Entry::Transcript(row) => {
+                self.transcripts.insert((row.tenant.clone(), row.call.clone(), row.seq), row.clone());
+            }
+            Entry::Usage(row) => self.write_usage(row),
+        }
+    }
+
+    fn write_usage(&mut self, row: &UsageRow) {
+        let parts = [&row.provider, &row.provider_session, &row.kind, &row.source];
+        let key = parts.map(String::clone);
+        let stays = |old: &UsageRow| old.tenant != row.tenant || !row.quality.replaces(old.quality);
+        if !self.usage.get(&key).is_some_and(stays) {
+            self.usage.insert(key, row.clone());
+        }
+    }
+
+    pub(super) fn page_of_calls(
+        &self,
+        filter: &CallFilter,
+        page: &Page,
+    ) -> Result<(Vec<CallRow>, Option<String>), StoreError> {
+        let after = page.after.as_deref().map(Cursor::parse).transpose()?;
+        let wanted = |call: &&CallRow| {
+            let later = |cursor: &Cursor| (call.started_at.0, &call.id) < (cursor.started_at, &cursor.id);
+            filter.tenant.as_ref().is_none_or(|tenant| *tenant == call.tenant)
+                && filter.user.as_ref().is_none_or(|user| call.user.as_ref() == Some(user))
+                && after.as_ref().is_none_or(later)
+        };
+        let mut calls: Vec<_> = self.calls.values().filter(wanted).cloned().collect();
+        calls.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
+        let more = calls.len() > page.rows();
+        calls.truncate(page.rows());
+        let next = calls.last().filter(|_| more).map(Cursor::of);
+        Ok((calls, next))
+    }
+
+    pub(super) fn call(&self, tenant: &str, id: &str) -> Option<CallPage> {
+        let call = self.calls.get(&owned(tenant, id))?.clone();
+        let legs = self.legs.values().filter(|row| row.tenant == tenant && row.call == id).cloned().collect();
+        let said = self.transcripts.values().filter(|row| row.tenant == tenant && row.call == id);
+        let mut usage: Vec<_> =
+            self.usage.values().filter(|row| row.tenant == tenant && row.call == id).cloned().collect();
+        usage.sort_by(|a, b| (a.at, &a.kind, &a.source).cmp(&(b.at, &b.kind, &b.source)));
+        Some(CallPage { call, legs, transcript: said.cloned().collect(), usage })
+    }
+
+    pub(super) fn sums(&self, query: &UsageQuery) -> Vec<UsageSum> {
+        let mut sums = BTreeMap::<_, UsageSum>::new();
+        for row in self.usage.values().filter(|row| asked_for(query, row)) {
+            let by = |group, value: &str| query.group_by.contains(&group).then(|| value.to_owned());
+            let user = row.user.clone().filter(|_| query.group_by.contains(&Group::User));
+            let day = query.group_by.contains(&Group::Day).then(|| row.at.day());
+            let tenant = by(Group::Tenant, &row.tenant);
+            let (route, model) = (by(Group::Route, &row.route), by(Group::Model, &row.model));
+            let key = (tenant.clone(), user.clone(), route.clone(), model.clone(), day);
+            let first = UsageSum { tenant, user, route, model, day, ..UsageSum::default() };
+            sums.entry(key).or_insert(first).add(row);
+        }
+        if sums.is_empty() && query.group_by.is_empty() {
+            return vec![UsageSum::default()];
+        }
+        sums.into_values().collect()
+    }
+
+    pub(super) fn delete_tenant(&mut self, name: &str, at: UnixMs) -> bool {
+        let Some(row) = self.tenants.get_mut(name).filter(|row| row.deleted_at.is_none()) else {
+            return false;
+        };
+        row.deleted_at = Some(at);
+        self.routes.retain(|(owner, _), _| owner != name);
+        self.secrets.retain(|(owner, _), _| owner != name);
+        for key in self.keys.values_mut().filter(|key| key.tenant == name) {
+            key.revoked_at.get_or_insert(at);
+        }
+        for bot in self.bots.values_mut().filter(|bot| bot.tenant == name) {
+            bot.revoked_at.get_or_insert(at);
+        }
+        true
+    }
+
+    pub(super) fn forget(&mut self, tenant: &str, subject: &Subject) -> Forgotten {
+        let is_subject = |call: &CallRow| match subject {
+            Subject::User(user) => call.user.as_ref() == Some(user),
+            Subject::Number(number) => [&call.caller, &call.called]
+                .into_iter()
+                .flatten()
+                .any(|other| normal_number(other.reveal()) == normal_number(number.reveal())),
+        };
+        let calls: Vec<_> = self
+            .calls
+            .values()
+            .filter(|call| call.tenant == tenant && is_subject(call))
+            .map(|call| call.id.clone())
+            .collect();
+        let mut forgotten = self.delete_calls(tenant, &calls);
+        for row in self.usage.values_mut().filter(|row| row.tenant == tenant && row.user.is_some()) {
+            let named = matches!(subject, Subject::User(user) if row.user.as_ref() == Some(user));
+            if named || calls.contains(&row.call) {
+                row.user = None;
+                forgotten.usage += 1;
+            }
+        }
+        forgotten
+    }
+
+    /// Deletes calls with legs and transcripts.
+    fn delete_calls(&mut self, tenant: &str, ids: &[String]) -> Forgotten {
+        let before = (self.calls.len(), self.legs.len(), self.transcripts.len());
+        let stays = |owner: &String, id: &String| owner != tenant || !ids.contains(id);
+        self.calls.retain(|(owner, id), _| stays(owner, id));
+        self.legs.retain(|(owner, id, _), _| stays(owner, id));
+        self.transcripts.retain(|(owner, id, _), _| stays(owner, id));
+        Forgotten {
+            calls: (before.0 - self.calls.len()) as u64,
+            legs: (before.1 - self.legs.len()) as u64,
+            transcripts: (before.2 - self.transcripts.len()) as u64,
+            usage: 0,
+        }
+    }
+
+    pub(super) fn retain(&mut self, tenant: &str, horizon: &Horizon) -> Retained {
+        let begun_before = |rows: &Self, before: UnixMs| -> Vec<String> {
+            let old = rows.calls.values().filter(|call| call.tenant == tenant && call.started_at < before);
+            old.map(|call| call.id.clone()).collect()
+        };
+        let quiet = begun_before(self, horizon.transcripts);
+        let transcripts = self.transcripts.len();
+        self.transcripts.retain(|(owner, id, _), _| owner != tenant || !quiet.contains(id));
+        let transcripts = (transcripts - self.transcripts.len()) as u64;
+        let gone = self.delete_calls(tenant, &begun_before(self, horizon.calls));
+        let usage = self.usage.len();
+        self.usage.retain(|_, row| row.tenant != tenant || row.at >= horizon.usage);
+        Retained {
+            calls: gone.calls,
+            transcripts: transcripts + gone.transcripts,
+            usage: (usage - self.usage.len()) as u64,
+        }
+    }
+}
+
+fn asked_for(query: &UsageQuery, row: &UsageRow) -> bool {
+    query.tenant.as_ref().is_none_or(|tenant| *tenant == row.tenant)
+        && query.user.as_ref().is_none_or(|user| row.user.as_ref() == Some(user))
+        && query.from.is_none_or(|from| row.at >= from)
+        && query.to.is_none_or(|to| row.at < to)
+}
