@@ -11,7 +11,7 @@ use crate::row::{CallPage, CallRow, Entry, LegRow, TranscriptRow, UnixMs};
 use crate::secret::Secret;
 use crate::store::{
     Answer, CallFilter, Cursor, Forgotten, Horizon, Page, Retained, Store, Subject, check_batch,
-    normal_number,
+    check_user_scope, normal_number,
 };
 use crate::usage::{Group, UsageQuery, UsageRow, UsageSum};
 
@@ -86,12 +86,12 @@ impl Store for MemoryStore {
     }
 
     fn usage<'a>(&'a self, query: &'a UsageQuery) -> Answer<'a, Vec<UsageSum>> {
-        self.answer(|rows| Ok(rows.sums(query)))
+        self.answer(|rows| rows.sums(query))
     }
 
     fn spent<'a>(&'a self, tenant: &'a str, since: UnixMs) -> Answer<'a, i64> {
         let query = UsageQuery { tenant: Some(tenant.into()), from: Some(since), ..UsageQuery::default() };
-        self.answer(|rows| Ok(rows.sums(&query).first().map_or(0, |sum| sum.cost_micro_usd)))
+        self.answer(|rows| Ok(rows.sums(&query)?.first().map_or(0, |sum| sum.cost_micro_usd)))
     }
 
     fn put_key<'a>(&'a self, key: &'a KeyRow) -> Answer<'a, ()> {

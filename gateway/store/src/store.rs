@@ -213,6 +213,15 @@ impl Page {
     }
 }
 
+/// A user's id means something within a tenant only.
+pub(crate) fn check_user_scope(
+    tenant: Option<&str>,
+    user: Option<&Private<String>>,
+) -> Result<(), StoreError> {
+    let scoped = tenant.is_some() || user.is_none();
+    scoped.then_some(()).ok_or_else(|| StoreError::invalid("a user is asked for without their tenant"))
+}
+
 pub(crate) fn check_batch(entries: &[Entry]) -> Result<(), StoreError> {
     let fits = entries.len() <= crate::BATCH_MAX;
     fits.then_some(()).ok_or_else(|| StoreError::invalid("more entries than one write takes"))

@@ -159,15 +159,16 @@ pub struct UsageSum {
 
 impl UsageSum {
     pub(crate) fn add(&mut self, row: &UsageRow) {
-        self.rows += 1;
-        self.estimated_rows += u64::from(row.quality == Quality::Estimated);
-        self.text_in += row.text_in;
-        self.text_in_cached += row.text_in_cached;
-        self.audio_in += row.audio_in;
-        self.audio_in_cached += row.audio_in_cached;
-        self.text_out += row.text_out;
-        self.audio_out += row.audio_out;
-        self.duration_ms += row.duration_ms;
-        self.cost_micro_usd += row.cost_micro_usd;
+        let sum = |total: &mut u64, count: u64| *total = total.saturating_add(count);
+        sum(&mut self.rows, 1);
+        sum(&mut self.estimated_rows, u64::from(row.quality == Quality::Estimated));
+        sum(&mut self.text_in, row.text_in);
+        sum(&mut self.text_in_cached, row.text_in_cached);
+        sum(&mut self.audio_in, row.audio_in);
+        sum(&mut self.audio_in_cached, row.audio_in_cached);
+        sum(&mut self.text_out, row.text_out);
+        sum(&mut self.audio_out, row.audio_out);
+        sum(&mut self.duration_ms, row.duration_ms);
+        self.cost_micro_usd = self.cost_micro_usd.saturating_add(row.cost_micro_usd);
     }
 }

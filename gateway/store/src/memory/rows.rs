@@ -2,7 +2,7 @@
 
 use super::{
     BTreeMap, CallFilter, CallPage, CallRow, Cursor, Entry, Forgotten, Group, Horizon, Page, Retained, Rows,
-    StoreError, Subject, UnixMs, UsageQuery, UsageRow, UsageSum, normal_number, owned,
+    StoreError, Subject, UnixMs, UsageQuery, UsageRow, UsageSum, check_user_scope, normal_number, owned,
 };
 
 impl Rows {
@@ -42,6 +42,7 @@ impl Rows {
         filter: &CallFilter,
         page: &Page,
     ) -> Result<(Vec<CallRow>, Option<String>), StoreError> {
+        check_user_scope(filter.tenant.as_deref(), filter.user.as_ref())?;
         let after = page.after.as_deref().map(Cursor::parse).transpose()?;
         let wanted = |call: &&CallRow| {
             let later = |cursor: &Cursor| (call.started_at.0, &call.id) < (cursor.started_at, &cursor.id);
@@ -67,7 +68,8 @@ impl Rows {
         Some(CallPage { call, legs, transcript: said.cloned().collect(), usage })
     }
 
-    pub(super) fn sums(&self, query: &UsageQuery) -> Vec<UsageSum> {
+    pub(super) fn sums(&self, query: &UsageQuery) -> Result<Vec<UsageSum>, StoreError> {
+        check_user_scope(query.tenant.as_deref(), query.user.as_ref())?;
         let mut sums = BTreeMap::<_, UsageSum>::new();
         for row in self.usage.values().filter(|row| asked_for(query, row)) {
             let by = |group, value: &str| query.group_by.contains(&group).then(|| value.to_owned());
@@ -80,9 +82,9 @@ impl Rows {
             sums.entry(key).or_insert(first).add(row);
         }
         if sums.is_empty() && query.group_by.is_empty() {
-            return vec![UsageSum::default()];
+            return Ok(vec![UsageSum::default()]);
         }
-        sums.into_values().collect()
+        Ok(sums.into_values().collect())
     }
 
     pub(super) fn delete_tenant(&mut self, name: &str, at: UnixMs) -> bool {

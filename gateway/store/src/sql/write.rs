@@ -1,0 +1,215 @@
+//! Writing what the journal brings: one transaction, every statement idempotent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::SqlStore;
+use super::database::{Purpose, Transaction};
+use super::value::{count, money, values};
+use crate::error::StoreError;
+use crate::row::{CallRow, Entry, LegRow, TranscriptRow, UnixMs};
+use crate::seal::{TenantKeys, user_row};
+use crate::secret::Private;
+use crate::store::{check_batch, normal_number};
+use crate::usage::UsageRow;
+
+/// See [`crate::Store::write`].
+pub(super) async fn write(store: &SqlStore, entries: &[Entry]) -> Result<(), StoreError> {
+    check_batch(entries)?;
+    let mut keys = BTreeMap::new();
+    for tenant in entries.iter().map(Entry::tenant).collect::<BTreeSet<_>>() {
+        keys.insert(tenant, store.ring.to_seal(&*store.database, tenant).await?);
+    }
+    let mut writing =
+        Writing { tx: store.begin(Purpose::Write).await?, users: BTreeSet::new(), now: UnixMs::now() };
+    for entry in entries {
+        writing.write(&keys[entry.tenant()], entry).await?;
+    }
+    writing.tx.commit().await
+}
+
+/// One batch on its way.
+struct Writing {
+    tx: Box<dyn Transaction>,
+    /// Hashes whose names this batch has stored.
+    users: BTreeSet<Vec<u8>>,
+    now: UnixMs,
+}
+
+impl Writing {
+    async fn write(&mut self, keys: &Arc<TenantKeys>, entry: &Entry) -> Result<(), StoreError> {
+        match entry {
+            Entry::Call(row) => self.call(keys, row).await,
+            Entry::Leg(row) => self.leg(row).await,
+            Entry::Transcript(row) => self.transcript(keys, row).await,
+            Entry::Usage(row) => self.usage(keys, row).await,
+        }
+    }
+
+    async fn call(&mut self, keys: &TenantKeys, row: &CallRow) -> Result<(), StoreError> {
+        let user_hash = self.user(keys, &row.tenant, row.user.as_ref()).await?;
+        let sealed = |column, text: Option<&Private<String>>| {
+            text.map(|text| keys.seal("calls", &row.id, column, text.reveal())).transpose()
+        };
+        let hashed = |text: Option<&Private<String>>| text.map(|text| number_hash(keys, text));
+        let dtmf = Some(&row.dtmf).filter(|dtmf| !dtmf.reveal().is_empty());
+        let values = values![
+            &row.tenant,
+            &row.id,
+            &row.route,
+            user_hash,
+            &row.direction,
+            sealed("caller", row.caller.as_ref())?,
+            hashed(row.caller.as_ref()),
+            sealed("called", row.called.as_ref())?,
+            hashed(row.called.as_ref()),
+            row.started_at,
+            row.ended_at,
+            &row.outcome,
+            &row.outcome_detail,
+            &row.provider,
+            &row.model,
+            json(&row.answered_after_ms).as_str(),
+            json(&row.cuts).as_str(),
+            row.redials,
+            sealed("dtmf", dtmf)?,
+            money(row.cost_micro_usd),
+            i64::try_from(row.revision).unwrap_or(i64::MAX),
+        ];
+        let sql = "INSERT INTO calls (tenant, id, route, user_hash, direction, caller, caller_hash, called, \
+                   called_hash, started_at, ended_at, outcome, outcome_detail, provider, model, \
+                   answered_after_ms, cuts, redials, dtmf, cost_micro_usd, revision) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
+                   $19, $20, $21) ON CONFLICT (tenant, id) DO UPDATE SET route = excluded.route, \
+                   user_hash = excluded.user_hash, direction = excluded.direction, caller = excluded.caller, \
+                   caller_hash = excluded.caller_hash, called = excluded.called, \
+                   called_hash = excluded.called_hash, started_at = excluded.started_at, \
+                   ended_at = excluded.ended_at, outcome = excluded.outcome, \
+                   outcome_detail = excluded.outcome_detail, provider = excluded.provider, \
+                   model = excluded.model, answered_after_ms = excluded.answered_after_ms, \
+                   cuts = excluded.cuts, redials = excluded.redials, dtmf = excluded.dtmf, \
+                   cost_micro_usd = excluded.cost_micro_usd, revision = excluded.revision \
+                   WHERE excluded.revision >= calls.revision";
+        self.tx.execute(sql.into(), values).await.map(drop)
+    }
+
+    async fn leg(&mut self, row: &LegRow) -> Result<(), StoreError> {
+        let values = values![
+            &row.tenant,
+            &row.call,
+            i64::from(row.leg),
+            &row.kind,
+            &row.external_id,
+            &row.format,
+            row.started_at,
+            row.ended_at,
+            row.close_code.map(i64::from),
+            row.bytes_in.map(count),
+            row.bytes_out.map(count),
+        ];
+        let sql = "INSERT INTO legs (tenant, call_id, leg, kind, external_id, format, started_at, ended_at, \
+                   close_code, bytes_in, bytes_out) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+                   ON CONFLICT (tenant, call_id, leg) DO UPDATE SET kind = excluded.kind, \
+                   external_id = excluded.external_id, format = excluded.format, \
+                   started_at = excluded.started_at, ended_at = excluded.ended_at, \
+                   close_code = excluded.close_code, bytes_in = excluded.bytes_in, \
+                   bytes_out = excluded.bytes_out WHERE excluded.ended_at IS NOT NULL OR legs.ended_at IS NULL";
+        self.tx.execute(sql.into(), values).await.map(drop)
+    }
+
+    async fn transcript(&mut self, keys: &TenantKeys, row: &TranscriptRow) -> Result<(), StoreError> {
+        let sealed =
+            keys.seal("transcripts", &transcript_row(&row.call, row.seq), "body", row.text.reveal())?;
+        let values = values![
+            &row.tenant,
+            &row.call,
+            row.seq,
+            &row.item,
+            &row.role,
+            count(row.at_ms),
+            sealed,
+            row.heard_ms.map(count),
+            self.now,
+        ];
+        let sql = "INSERT INTO transcripts (tenant, call_id, seq, item, role, at_ms, body, heard_ms, stored_at) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (tenant, call_id, seq) \
+                   DO UPDATE SET item = excluded.item, role = excluded.role, at_ms = excluded.at_ms, \
+                   body = excluded.body, heard_ms = excluded.heard_ms";
+        self.tx.execute(sql.into(), values).await.map(drop)
+    }
+
+    async fn usage(&mut self, keys: &TenantKeys, row: &UsageRow) -> Result<(), StoreError> {
+        let user_hash = self.user(keys, &row.tenant, row.user.as_ref()).await?;
+        let values = values![
+            &row.provider,
+            &row.provider_session,
+            &row.kind,
+            &row.source,
+            &row.tenant,
+            user_hash,
+            &row.route,
+            &row.call,
+            &row.model,
+            row.at,
+            count(row.text_in),
+            count(row.text_in_cached),
+            count(row.audio_in),
+            count(row.audio_in_cached),
+            count(row.text_out),
+            count(row.audio_out),
+            count(row.duration_ms),
+            &row.price_version,
+            money(row.cost_micro_usd),
+            row.quality.as_str(),
+        ];
+        let sql = "INSERT INTO usage (provider, provider_session, kind, source, tenant, user_hash, route, \
+                   call_id, model, at, text_in, text_in_cached, audio_in, audio_in_cached, text_out, audio_out, \
+                   duration_ms, price_version, cost_micro_usd, quality) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
+                   $19, $20) ON CONFLICT (provider, provider_session, kind, source) DO UPDATE SET \
+                   user_hash = excluded.user_hash, route = excluded.route, call_id = excluded.call_id, \
+                   model = excluded.model, at = excluded.at, text_in = excluded.text_in, \
+                   text_in_cached = excluded.text_in_cached, audio_in = excluded.audio_in, \
+                   audio_in_cached = excluded.audio_in_cached, text_out = excluded.text_out, \
+                   audio_out = excluded.audio_out, duration_ms = excluded.duration_ms, \
+                   price_version = excluded.price_version, cost_micro_usd = excluded.cost_micro_usd, \
+                   quality = excluded.quality \
+                   WHERE usage.tenant = excluded.tenant AND usage.quality = 'estimated' \
+                   AND excluded.quality <> 'estimated'";
+        self.tx.execute(sql.into(), values).await.map(drop)
+    }
+
+    /// The hash of a user, whose sealed name is stored beside.
+    async fn user(
+        &mut self,
+        keys: &TenantKeys,
+        tenant: &str,
+        user: Option<&Private<String>>,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(user) = user else { return Ok(None) };
+        let hash = user_hash(keys, user);
+        if self.users.insert(hash.clone()) {
+            let sealed = keys.seal("users", &user_row(&hash), "name", user.reveal())?;
+            let sql = "INSERT INTO users (tenant, user_hash, name) VALUES ($1, $2, $3) \
+                       ON CONFLICT (tenant, user_hash) DO NOTHING";
+            self.tx.execute(sql.into(), values![tenant, hash.clone(), sealed]).await?;
+        }
+        Ok(Some(hash))
+    }
+}
+
+pub(super) fn user_hash(keys: &TenantKeys, user: &Private<String>) -> Vec<u8> {
+    keys.hash("user", user.reveal())
+}
+
+pub(super) fn number_hash(keys: &TenantKeys, number: &Private<String>) -> Vec<u8> {
+    keys.hash("number", &normal_number(number.reveal()))
+}
+
+pub(super) fn transcript_row(call: &str, seq: u32) -> String {
+    format!("{call}#{seq}")
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("a list of numbers and text has a JSON form")
+}

@@ -1,0 +1,231 @@
+//! SQLite: the embedded default.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, Column, Row as _, Sqlite, TypeInfo, ValueRef};
+
+use crate::error::StoreError;
+use crate::sql::database::{Database, Dialect, Purpose, Transaction};
+use crate::sql::value::{Row, Value};
+use crate::store::Answer;
+
+/// How long a writer waits for another.
+const BUSY: Duration = Duration::from_secs(5);
+/// Larger files are not looked through at the start: it would take longer than starting may.
+const CHECKED_BYTES_MAX: u64 = 1 << 30;
+
+/// A database file. WAL, and every commit is synced: the journal groups what it writes.
+pub(crate) struct SqliteFile {
+    pool: SqlitePool,
+    path: PathBuf,
+}
+
+impl SqliteFile {
+    /// Opens the file, or makes it (0600).
+    ///
+    /// # Errors
+    /// It cannot be opened, or it is damaged.
+    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
+        let is_new = make(path).map_err(|error| missing(path, &error.to_string()))?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(false)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY)
+            // What is deleted is overwritten, so that forgetting leaves nothing in free pages.
+            .pragma("secure_delete", "ON");
+        let pool =
+            SqlitePoolOptions::new().max_connections(4).acquire_timeout(BUSY).connect_with(options).await;
+        let pool = pool.map_err(|error| fault(path, &error))?;
+        let file = Self { pool, path: path.to_owned() };
+        if !is_new {
+            file.check().await?;
+        }
+        Ok(file)
+    }
+
+    /// Looks through the file for damage.
+    async fn check(&self) -> Result<(), StoreError> {
+        let bytes = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+        if bytes > CHECKED_BYTES_MAX {
+            return Ok(());
+        }
+        let found = sqlx::query("PRAGMA integrity_check(1)").fetch_one(&self.pool).await;
+        let found = found.and_then(|row| row.try_get::<String, _>(0)).map_err(|error| self.fault(&error))?;
+        if found == "ok" {
+            return Ok(());
+        }
+        Err(StoreError::Corrupt { place: self.path.display().to_string(), reason: found })
+    }
+
+    fn fault(&self, error: &sqlx::Error) -> StoreError {
+        fault(&self.path, error)
+    }
+
+    async fn run(&self, sql: &'static str) -> Result<(), StoreError> {
+        sqlx::query(sql).execute(&self.pool).await.map(drop).map_err(|error| self.fault(&error))
+    }
+
+    async fn copy_to(&self, copy: &Path) -> Result<(), StoreError> {
+        let mut partial = copy.as_os_str().to_owned();
+        partial.push(".partial");
+        let partial = PathBuf::from(partial);
+        let unwritten = |error: std::io::Error| missing(&partial, &error.to_string());
+        remove(&partial).map_err(unwritten)?;
+        make(&partial).map_err(unwritten)?;
+        let target = partial.to_string_lossy().into_owned();
+        let copied = sqlx::query("VACUUM INTO $1").bind(target).execute(&self.pool).await;
+        copied.map_err(|error| self.fault(&error))?;
+        std::fs::rename(&partial, copy).map_err(unwritten)
+    }
+}
+
+impl Database for SqliteFile {
+    fn begin(&self, purpose: Purpose) -> Answer<'_, Box<dyn Transaction>> {
+        Box::pin(async move {
+            let how = if purpose == Purpose::Read { "BEGIN" } else { "BEGIN IMMEDIATE" };
+            let tx = self.pool.begin_with(how).await.map_err(|error| self.fault(&error))?;
+            Ok(Box::new(SqliteTransaction { tx, path: self.path.clone() }) as Box<dyn Transaction>)
+        })
+    }
+
+    fn dialect(&self) -> Dialect {
+        Dialect { int: "INTEGER", bytes: "BLOB", table_suffix: "STRICT" }
+    }
+
+    fn back_up(&self, version: i64) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let mut copy = self.path.as_os_str().to_owned();
+            copy.push(format!(".before-{}", version + 1));
+            self.copy_to(Path::new(&copy)).await
+        })
+    }
+
+    fn tidy(&self) -> Answer<'_, ()> {
+        // The log still holds pages as they were.
+        Box::pin(self.run("PRAGMA wal_checkpoint(TRUNCATE)"))
+    }
+}
+
+struct SqliteTransaction {
+    tx: sqlx::Transaction<'static, Sqlite>,
+    path: PathBuf,
+}
+
+type Query<'q> = sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments>;
+
+fn query(sql: Cow<'static, str>, values: Vec<Value>) -> Query<'static> {
+    let query = match sql {
+        Cow::Borrowed(sql) => sqlx::query(sql),
+        // Put together from this crate's own words; whatever comes from outside is bound.
+        Cow::Owned(sql) => sqlx::query(AssertSqlSafe(sql)),
+    };
+    values.into_iter().fold(query, |query, value| match value {
+        Value::Int(value) => query.bind(value),
+        Value::Text(value) => query.bind(value),
+        Value::Bytes(value) => query.bind(value),
+    })
+}
+
+impl Transaction for SqliteTransaction {
+    fn execute(&mut self, sql: Cow<'static, str>, values: Vec<Value>) -> Answer<'_, u64> {
+        Box::pin(async move {
+            let done = query(sql, values).execute(&mut *self.tx).await;
+            done.map(|done| done.rows_affected()).map_err(|error| fault(&self.path, &error))
+        })
+    }
+
+    fn rows(&mut self, sql: Cow<'static, str>, values: Vec<Value>) -> Answer<'_, Vec<Row>> {
+        Box::pin(async move {
+            let rows = query(sql, values).fetch_all(&mut *self.tx).await;
+            let rows = rows.and_then(|rows| rows.iter().map(row).collect());
+            rows.map_err(|error| fault(&self.path, &error))
+        })
+    }
+
+    fn commit(self: Box<Self>) -> Answer<'static, ()> {
+        let Self { tx, path } = *self;
+        Box::pin(async move { tx.commit().await.map_err(|error| fault(&path, &error)) })
+    }
+}
+
+fn row(row: &SqliteRow) -> Result<Row, sqlx::Error> {
+    let value = |column: &sqlx::sqlite::SqliteColumn| {
+        let at = column.ordinal();
+        let raw = row.try_get_raw(at)?;
+        let kind = raw.type_info().name().to_owned();
+        Ok(match kind.as_str() {
+            _ if raw.is_null() => Value::Int(None),
+            "TEXT" => Value::Text(row.try_get_unchecked(at)?),
+            "BLOB" => Value::Bytes(row.try_get_unchecked(at)?),
+            _ => Value::Int(row.try_get_unchecked(at)?),
+        })
+    };
+    Ok(Row::new(row.columns().iter().map(value).collect::<Result<Vec<_>, sqlx::Error>>()?))
+}
+
+/// Whether it was not there.
+fn make(path: &Path) -> std::io::Result<bool> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn missing(path: &Path, reason: &str) -> StoreError {
+    StoreError::Missing { place: path.display().to_string(), reason: reason.to_owned() }
+}
+
+/// What SQLite's result codes mean for us (<https://www.sqlite.org/rescode.html>); an extended code keeps the primary
+/// one in its low byte.
+fn fault(path: &Path, error: &sqlx::Error) -> StoreError {
+    const BUSY: i32 = 5;
+    const LOCKED: i32 = 6;
+    const READONLY: i32 = 8;
+    const IOERR: i32 = 10;
+    const CORRUPT: i32 = 11;
+    const FULL: i32 = 13;
+    const CANTOPEN: i32 = 14;
+    const NOTADB: i32 = 26;
+    let place = || path.display().to_string();
+    let reason = error.to_string();
+    let sqlx::Error::Database(database) = error else {
+        return match error {
+            sqlx::Error::PoolTimedOut => StoreError::Locked { reason },
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+                StoreError::Corrupt { place: place(), reason }
+            }
+            sqlx::Error::Encode(_) | sqlx::Error::Configuration(_) => StoreError::Refused { reason },
+            _ => StoreError::Away { reason },
+        };
+    };
+    let reason = database.message().to_owned();
+    let code = database.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or_default();
+    match code & 0xff {
+        BUSY | LOCKED => StoreError::Locked { reason },
+        FULL => StoreError::Full { reason },
+        IOERR => StoreError::Away { reason },
+        CORRUPT | NOTADB => StoreError::Corrupt { place: place(), reason },
+        CANTOPEN | READONLY => StoreError::Missing { place: place(), reason },
+        _ => StoreError::Refused { reason },
+    }
+}
