@@ -72,8 +72,11 @@ need_python() {
     cp "$wanted" "$venv/installed-requirements.txt"
 }
 
+# Counts instructions (tests/instructions.py).
+need_valgrind() { have valgrind || install_packages "valgrind, for counting instructions" valgrind libc6-dbg; }
+
 case $for_what in
     demo) need_rust ;;
-    test) need_rust; need_nextest; need_node; need_python ;;
+    test) need_rust; need_nextest; need_node; need_python; need_valgrind ;;
     *) fail "what for? demo or test, not '$for_what'" ;;
 esac

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Every check of the house, one after the other; the first that fails ends it. `make test` runs this after setup.sh.
-# One build profile (dev), so that each crate is built once. Nothing here reads standard input.
+# One build profile (dev), so that each crate is built once; only the core path is built again as it is shipped, to
+# count its instructions. Nothing here reads standard input.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ -d "$HOME/.cargo/bin" ] && PATH="$PATH:$HOME/.cargo/bin"
@@ -20,6 +21,7 @@ step format cargo fmt --all --check
 step lint cargo clippy --workspace --all-targets --locked -- -D warnings
 step "doc tests" cargo test --doc --workspace --locked --quiet
 step "mutants of the ledger" python3 tests/mutants.py
+step "instructions of the core path" python3 tests/instructions.py
 # The runner of the tests comes last: its closing line is the verdict.
 if cargo nextest --version >/dev/null 2>&1; then
     step tests cargo nextest run --workspace --locked --profile "$profile"

@@ -351,8 +351,9 @@ pub struct Outbox {
 impl Outbox {
     /// Composes one text message in the outbox's arena, so that messages share allocations.
     pub fn text(&mut self, compose: impl FnOnce(&mut BytesMut)) {
+        // Two messages of a voice frame: what was sent is taken back at the next turn, while it is still in the cache.
         if self.arena.capacity() < 512 {
-            self.arena.reserve(4096);
+            self.arena.reserve(1024);
         }
         compose(&mut self.arena);
         self.wires.push(Wire::Text(self.arena.split().freeze()));

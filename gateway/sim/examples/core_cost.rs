@@ -1,7 +1,8 @@
 //! Cost of the core path, wire text in to wire text out, one thread: `cargo run --release --example core_cost`.
 //!
 //! Prints nanoseconds per frame for both directions of a Twilio call to a realtime model, pass-through and transcoded.
-//! The instruction count of the same loop: `valgrind --tool=callgrind`, with `CORE_COST_FRAMES=20000`.
+//! Instructions, which do not depend on the machine: `tests/instructions.py` runs this under callgrind, collecting only
+//! inside `Call::handle`, with `core_cost FRAMES pass-through|transcoded up|down`.
 #![expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 
 use std::time::Instant as Clock;
@@ -16,11 +17,15 @@ const CALLEE: LegId = LegId(1);
 
 fn main() {
     let frames = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
+    let is_asked = |nth, word: &str| std::env::args().nth(nth).is_none_or(|asked| asked == word);
     for (name, model) in [("pass-through", Format::PCMU), ("transcoded", Format::L16_24K)] {
         let mut bench = Bench::new(model);
-        let up = bench.upstream(frames);
-        let down = bench.downstream(frames);
-        println!("{name:>14}: caller to model {up:.0} ns/frame, model to caller {down:.0} ns/frame");
+        if is_asked(2, name) && is_asked(3, "up") {
+            println!("{name:>14}: caller to model {:.0} ns/frame", bench.upstream(frames));
+        }
+        if is_asked(2, name) && is_asked(3, "down") {
+            println!("{name:>14}: model to caller {:.0} ns/frame", bench.downstream(frames));
+        }
     }
 }
 

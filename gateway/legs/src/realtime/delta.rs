@@ -20,25 +20,24 @@ pub(super) const NAMES: [&str; 2] = ["response.output_audio.delta", "response.au
 
 /// Reads `message` as an audio delta, or `None`: another event, or one that needs the full parser.
 pub(super) fn scan(message: &Bytes) -> Option<AudioDelta<'_>> {
-    let text = std::str::from_utf8(message).ok()?;
-    let mut scanner = Scanner { text, at: 0 };
+    let mut scanner = Scanner { text: message, at: 0 };
     let (mut kind, mut response, mut item, mut audio, mut part) = (None, None, None, None, None);
     scanner.expect(b'{')?;
     loop {
         let key = scanner.string()?;
         scanner.expect(b':')?;
         let fresh = match key {
-            "type" => {
+            b"type" => {
                 let name = scanner.string()?;
-                if !NAMES.contains(&name) {
+                if !NAMES.iter().any(|known| known.as_bytes() == name) {
                     return None;
                 }
                 kind.replace(()).is_none()
             }
-            "response_id" => response.replace(scanner.string()?).is_none(),
-            "item_id" => item.replace(scanner.string()?).is_none(),
-            "delta" => audio.replace(scanner.string()?).is_none(),
-            "content_index" => part.replace(scanner.number()?).is_none(),
+            b"response_id" => response.replace(scanner.string()?).is_none(),
+            b"item_id" => item.replace(scanner.string()?).is_none(),
+            b"delta" => audio.replace(scanner.string()?).is_none(),
+            b"content_index" => part.replace(scanner.number()?).is_none(),
             _ => {
                 scanner.skip()?;
                 true
@@ -56,15 +55,16 @@ pub(super) fn scan(message: &Bytes) -> Option<AudioDelta<'_>> {
     scanner.end()?;
     kind?;
     Some(AudioDelta {
-        response: response?,
-        item: item?,
+        response: std::str::from_utf8(response?).ok()?,
+        item: std::str::from_utf8(item?).ok()?,
         part: part?,
-        audio: message.slice_ref(audio?.as_bytes()),
+        audio: message.slice_ref(audio?),
     })
 }
 
+/// Over bytes: the transport has checked that a text is UTF-8, and who takes audio looks at each byte anyway.
 struct Scanner<'a> {
-    text: &'a str,
+    text: &'a [u8],
     at: usize,
 }
 
@@ -77,7 +77,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn peek(&mut self) -> Option<u8> {
-        let bytes = self.text.as_bytes();
+        let bytes = self.text;
         while matches!(bytes.get(self.at)?, b' ' | b'\t' | b'\n' | b'\r') {
             self.at += 1;
         }
@@ -89,11 +89,11 @@ impl<'a> Scanner<'a> {
     }
 
     /// A string without escapes.
-    fn string(&mut self) -> Option<&'a str> {
+    fn string(&mut self) -> Option<&'a [u8]> {
         self.expect(b'"')?;
         let rest = self.text.get(self.at..)?;
-        let end = memchr2(b'"', b'\\', rest.as_bytes())?;
-        if rest.as_bytes()[end] == b'\\' {
+        let end = memchr2(b'"', b'\\', rest)?;
+        if rest[end] == b'\\' {
             return None;
         }
         self.at += end + 1;
@@ -104,13 +104,13 @@ impl<'a> Scanner<'a> {
     fn number(&mut self) -> Option<u32> {
         self.peek()?;
         let rest = self.text.get(self.at..)?;
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let plain = digits == 1 || (digits > 1 && digits < 10 && !rest.starts_with('0'));
-        if !plain || matches!(rest.as_bytes().get(digits), Some(b'.' | b'e' | b'E')) {
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let plain = digits == 1 || (digits > 1 && digits < 10 && rest[0] != b'0');
+        if !plain || matches!(rest.get(digits), Some(b'.' | b'e' | b'E')) {
             return None;
         }
         self.at += digits;
-        rest.get(..digits)?.parse().ok()
+        Some(rest[..digits].iter().fold(0, |sum, byte| sum * 10 + u32::from(byte - b'0')))
     }
 
     fn skip(&mut self) -> Option<()> {

@@ -58,7 +58,7 @@ impl<'a> Message<'a> {
     /// # Errors
     /// A short token for the counter.
     pub(super) fn parse(text: &'a [u8]) -> Result<Self, &'static str> {
-        if let Some(media) = plain_media(text) {
+        if let Some(media) = usual_media(text).or_else(|| plain_media(text)) {
             return Ok(Self::Media(media));
         }
         Self::parse_any(text)
@@ -206,6 +206,36 @@ fn milliseconds(digits: &[u8]) -> Option<u64> {
     if in_bounds { digits.iter().try_fold(0, fold) } else { None }
 }
 
+/// Takes a `media` message apart if it is laid out as all were so far, byte for byte, but for where the SID stands.
+/// Comparing long literals costs a seventh of reading members, fifty times a second.
+fn usual_media(text: &[u8]) -> Option<Media<'_>> {
+    let mut cursor = Cursor { rest: text };
+    cursor.literal(br#"{"event":"media","sequenceNumber":""#)?;
+    cursor.digits()?;
+    cursor.literal(b"\",")?;
+    let before = cursor.usual_sid();
+    if before.is_some() {
+        cursor.literal(b",")?;
+    }
+    cursor.literal(br#""media":{"track":"inbound","chunk":""#)?;
+    cursor.digits()?;
+    cursor.literal(br#"","timestamp":""#)?;
+    let timestamp_ms = cursor.digits()?;
+    cursor.literal(br#"","payload":"#)?;
+    let payload = cursor.long_string()?;
+    cursor.literal(b"}")?;
+    let sid = match before {
+        Some(sid) => sid,
+        None => cursor.literal(b",").and_then(|()| cursor.usual_sid())?,
+    };
+    (cursor.rest == b"}").then_some(Media {
+        sid: Cow::Borrowed(sid),
+        is_inbound: true,
+        timestamp_ms,
+        payload: Cow::Borrowed(payload),
+    })
+}
+
 /// Takes a `media` message apart if it is plain: known keys, each once, in any order, with string values that hold no
 /// escape. Whatever else it may be, the flat structs decide; so this cannot misread, only decline. Only a payload that
 /// is not base64 is found out later.
@@ -281,6 +311,29 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    #[inline]
+    fn literal(&mut self, text: &[u8]) -> Option<()> {
+        self.rest = self.rest.strip_prefix(text)?;
+        Some(())
+    }
+
+    /// A number as Twilio writes it inside a string; the closing quote stays.
+    #[inline]
+    fn digits(&mut self) -> Option<u64> {
+        let count = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (digits, rest) = self.rest.split_at(count);
+        self.rest = rest;
+        milliseconds(digits)
+    }
+
+    /// `"streamSid":"…"` with letters and digits only.
+    #[inline]
+    fn usual_sid(&mut self) -> Option<&'a [u8]> {
+        self.literal(br#""streamSid":"#)?;
+        let sid = self.long_string()?;
+        sid.iter().fold(true, |all, byte| all & byte.is_ascii_alphanumeric()).then_some(sid)
+    }
+
     fn skip_space(&mut self) {
         while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..] = self.rest {
             self.rest = rest;
@@ -328,8 +381,12 @@ mod tests {
     }
 
     #[test]
-    fn the_short_way_takes_what_twilio_sends() {
-        assert_eq!(plain_media(MEDIA.as_bytes()), Some(expected()));
+    fn the_short_ways_take_what_twilio_sends() {
+        let sid_last = r#"{"event":"media","sequenceNumber":"2","media":{"track":"inbound","chunk":"1","timestamp":"155","payload":"////"},"streamSid":"MZ1"}"#;
+        for text in [MEDIA, sid_last] {
+            assert_eq!(usual_media(text.as_bytes()), Some(expected()));
+            assert_eq!(plain_media(text.as_bytes()), Some(expected()));
+        }
     }
 
     #[test]
@@ -378,7 +435,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_short_way_declines_or_agrees_with_the_long_way(
+        fn the_short_ways_decline_or_agree_with_the_long_way(
             place in 0..MEDIA.len(), byte: u8, cut in 0..MEDIA.len(), insert: bool,
         ) {
             let mut text = MEDIA.as_bytes().to_vec();
@@ -386,8 +443,10 @@ mod tests {
             let cut_short = &text[..cut];
             for text in [&text[..], cut_short] {
                 let has_audio = |media: &Media<'_>| Payload::base64(media.payload.to_vec().into()).is_ok();
-                if let Some(media) = plain_media(text).filter(has_audio) {
-                    prop_assert_eq!(Message::parse_any(text), Ok(Message::Media(media)));
+                for short in [usual_media, plain_media] {
+                    if let Some(media) = short(text).filter(has_audio) {
+                        prop_assert_eq!(Message::parse_any(text), Ok(Message::Media(media)));
+                    }
                 }
             }
         }

@@ -90,7 +90,7 @@ pub struct Bench {
     pub cpu_ratio: f64,
     /// Resident memory of the gateway without a call.
     pub idle_rss_kib: u64,
-    /// Resident memory of a call over that.
+    /// Resident memory of a call over that, without the pages of the program's file.
     pub call_rss_kib: f64,
 }
 
@@ -137,13 +137,13 @@ pub async fn run(args: BenchArgs) -> ExitCode {
 fn measure(args: &BenchArgs) -> io::Result<Bench> {
     let folder = Folder::new()?;
     let stage = Stage::set(args, &folder.0)?;
-    let idle_rss_kib = stage.gateway.child.rss_kib()?;
+    let idle = stage.gateway.child.memory()?;
     let bar = bar(args);
     stage.call_all(args.calls, &bar)?;
     let half = Duration::from_secs(u64::from(args.seconds)) / 2;
     let before = stage.measure(Through::Relay, half, &bar)?;
     let gateway = stage.measure(Through::Gateway, half * 2, &bar)?;
-    let rss_kib = stage.gateway.child.rss_kib()?;
+    let busy = stage.gateway.child.memory()?;
     let after = stage.measure(Through::Relay, half, &bar)?;
     bar.finish_and_clear();
     let calls = f64::from(args.calls);
@@ -161,8 +161,8 @@ fn measure(args: &BenchArgs) -> io::Result<Bench> {
         cpu_ratio: gateway.cpu_us / relay.cpu_us,
         gateway,
         relay,
-        idle_rss_kib,
-        call_rss_kib: rss_kib.saturating_sub(idle_rss_kib) as f64 / calls,
+        idle_rss_kib: idle.resident_kib,
+        call_rss_kib: busy.anonymous_kib.saturating_sub(idle.anonymous_kib) as f64 / calls,
     })
 }
 

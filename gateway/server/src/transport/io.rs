@@ -1,8 +1,9 @@
 //! [`Io`]: the byte stream below a WebSocket, counting what crosses it.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::upgrade::Upgraded;
@@ -15,11 +16,23 @@ use tokio_rustls::client::TlsStream;
 /// How long unacknowledged bytes may be in flight before the kernel gives up.
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Bytes of one read of a socket, whoever's it is.
+const READ_MAX: usize = 16 * 1024;
+/// Room that a port may keep for what was read ahead.
+const AHEAD_IDLE_MAX: usize = 1024;
+
+thread_local! {
+    /// Where every socket of this thread is read into: nothing of a message stays here after the read, so it is one
+    /// buffer a thread that is warm in the cache, instead of one a socket that is not.
+    static SCRATCH: RefCell<[u8; READ_MAX]> = const { RefCell::new([0; READ_MAX]) };
+}
+
 /// A byte stream and the bytes that crossed it. The counters tell the port what is still pending and whether the peer
 /// lives, without a clock read per message.
 #[derive(Debug)]
 pub(super) struct Io {
     stream: Stream,
+    ahead: Ahead,
     /// Bytes read so far.
     pub(super) read: u64,
     /// Bytes written so far.
@@ -38,7 +51,23 @@ pub(super) enum Stream {
 
 impl Io {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, read: 0, written: 0 }
+        Self { stream, ahead: Ahead::default(), read: 0, written: 0 }
+    }
+
+    /// Fills `buf` with what the socket has. What does not fit is kept for the next time, so that a message costs one
+    /// read of the socket however small the framing's buffer is.
+    fn read_through(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if !self.ahead.is_empty() {
+            return Poll::Ready(Ok(self.ahead.take(buf)));
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut read = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut *self).poll_read(cx, &mut read))?;
+            let (now, later) = read.filled().split_at(read.filled().len().min(buf.len()));
+            buf[..now.len()].copy_from_slice(now);
+            self.ahead.put(later);
+            Poll::Ready(Ok(now.len()))
+        })
     }
 
     /// Makes the close that comes with the drop a reset. What is not TCP below stays as it is.
@@ -49,6 +78,36 @@ impl Io {
             Stream::Upgraded(_) => return,
         };
         let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
+    }
+}
+
+/// Bytes that were read and did not fit.
+#[derive(Debug, Default)]
+struct Ahead {
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+impl Ahead {
+    fn is_empty(&self) -> bool {
+        self.taken == self.bytes.len()
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes.clear();
+        self.taken = 0;
+        if bytes.len() <= AHEAD_IDLE_MAX && self.bytes.capacity() > AHEAD_IDLE_MAX {
+            self.bytes = Vec::new();
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn take(&mut self, buf: &mut [u8]) -> usize {
+        let rest = &self.bytes[self.taken..];
+        let count = rest.len().min(buf.len());
+        buf[..count].copy_from_slice(&rest[..count]);
+        self.taken += count;
+        count
     }
 }
 
@@ -131,9 +190,7 @@ pub(super) struct Now<'a, 'w> {
 
 impl io::Read for Now<'_, '_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let mut buf = ReadBuf::new(buf);
-        unblocked(Pin::new(&mut *self.io).poll_read(self.cx, &mut buf))?;
-        Ok(buf.filled().len())
+        unblocked(self.io.read_through(self.cx, buf))
     }
 }
 
@@ -189,4 +246,42 @@ pub(super) fn tune(stream: &TcpStream) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_came_together_costs_one_read_of_the_socket_however_small_the_buffer() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut io = Io::new(Stream::Plain(stream));
+        let sent: Vec<u8> = (0..1_500).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        peer.write_all(&sent).await.unwrap();
+        let mut got = Vec::new();
+        let mut buf = [0; 100];
+        while got.len() < sent.len() {
+            let count = poll_fn(|cx| io.read_through(cx, &mut buf)).await.unwrap();
+            got.extend_from_slice(&buf[..count]);
+            assert_eq!(io.read, sent.len() as u64, "the first read took all of it");
+        }
+        assert_eq!(got, sent);
+        drop(peer);
+        assert_eq!(poll_fn(|cx| io.read_through(cx, &mut buf)).await.unwrap(), 0, "the end");
+    }
+
+    #[test]
+    fn a_port_keeps_no_more_than_a_little_of_what_it_read_ahead() {
+        let mut ahead = Ahead::default();
+        ahead.put(&[0; 9_000]);
+        ahead.put(&[0; 10]);
+        assert!(ahead.bytes.capacity() <= AHEAD_IDLE_MAX);
+    }
 }

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use patchbay_core::Wire;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketContext};
-use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::io::{Io, Later, Now, Stream};
 use super::pulse::{Beat, PortLimits, Pulse};
@@ -122,11 +123,13 @@ impl Port {
             return;
         }
         match wire {
-            Wire::Text(bytes) => match Utf8Bytes::try_from(bytes) {
-                Ok(text) => self.queue(Message::Text(text)),
-                Err(_) => self.refuse(1011, "internal error"),
-            },
-            Wire::Binary(bytes) => self.queue(Message::Binary(bytes)),
+            // Legs write text as UTF-8, from `&str` and ASCII: it need not be looked at again for each frame.
+            Wire::Text(bytes) => {
+                debug_assert!(std::str::from_utf8(&bytes).is_ok(), "a leg wrote a text that is none");
+                let payload = bytes.len();
+                self.queue(payload, Message::Frame(Frame::message(bytes, OpCode::Data(Data::Text), true)));
+            }
+            Wire::Binary(bytes) => self.queue(bytes.len(), Message::Binary(bytes)),
             Wire::Close { code, reason } => self.start_close(code, &reason),
             Wire::Opened | Wire::Refused(_) => {}
         }
@@ -235,8 +238,8 @@ impl Port {
         }
     }
 
-    fn queue(&mut self, message: Message) {
-        let size = frame_size(message.len(), self.role);
+    fn queue(&mut self, payload: usize, message: Message) {
+        let size = frame_size(payload, self.role);
         if self.pending() + size > self.limits.backlog_max {
             return self.end(ABNORMAL, "peer does not read", false);
         }
@@ -300,7 +303,7 @@ impl Port {
         let counts = (self.io.read, self.io.written, self.pending());
         match ready!(self.pulse.poll(cx, &self.limits, counts)) {
             Beat::Ping => {
-                self.queue(Message::Ping(Bytes::new()));
+                self.queue(0, Message::Ping(Bytes::new()));
                 let _ = self.poll_flush(cx);
             }
             Beat::Dead => self.end(ABNORMAL, "peer is silent", false),

@@ -12,7 +12,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 pub struct PortLimits {
     /// Longest message and frame from the peer; a longer one closes with 1009.
     pub message_max: usize,
-    /// Bytes of one read. It is allocated, and cleared at each read, so it is sized for voice.
+    /// Bytes that the framing asks for at once. It clears them each time, so it is sized for voice: the socket itself is
+    /// read in larger pieces, into a buffer that all ports of a thread share.
     pub read_size: usize,
     /// Above this the peer is slow: [`Port::is_writable`](super::Port::is_writable) is false.
     pub high_water: usize,
@@ -41,7 +42,7 @@ impl PortLimits {
         close_within: Duration::from_secs(2),
     };
     /// For sockets to a provider, whose audio deltas may be long: 16 MiB a message.
-    pub const PROVIDER: Self = Self { message_max: 16 * 1024 * 1024, read_size: 4096, ..Self::PUBLIC };
+    pub const PROVIDER: Self = Self { message_max: 16 * 1024 * 1024, read_size: 1024, ..Self::PUBLIC };
 
     pub(super) fn framing(&self) -> WebSocketConfig {
         // The framing never writes by itself, and never runs out of room before the port breaks off.

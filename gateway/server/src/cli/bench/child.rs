@@ -68,12 +68,10 @@ impl Child {
         Cpu::parse(&stat).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    /// Resident memory, in KiB.
-    pub(super) fn rss_kib(&self) -> io::Result<u64> {
+    /// Memory now.
+    pub(super) fn memory(&self) -> io::Result<Memory> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let number = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse().ok());
-        number.ok_or_else(|| io::ErrorKind::InvalidData.into())
+        Memory::parse(&status).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 }
 
@@ -81,6 +79,26 @@ impl Drop for Child {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Resident memory, in KiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Memory {
+    pub(super) resident_kib: u64,
+    /// Of that, what the process wrote: without the pages of the program's file, which the first call reads in and which
+    /// belong to no call.
+    pub(super) anonymous_kib: u64,
+}
+
+impl Memory {
+    /// From proc(5)'s `status`.
+    fn parse(status: &str) -> Option<Self> {
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().trim_end_matches(" kB").trim().parse().ok()
+        };
+        Some(Self { resident_kib: field("VmRSS:")?, anonymous_kib: field("RssAnon:")? })
     }
 }
 
