@@ -123,6 +123,8 @@ impl Call {
                     side.stalled = stalled;
                 }
             }
+            Input::Say { prompt } if self.phase == Phase::Live => self.prompt(prompt, out),
+            Input::Say { .. } => {}
             Input::End { reason: EndReason::Shutdown } if !self.leaving => self.leaving = true,
             Input::End { reason } => self.end(Outcome { reason, fault: None, code: None }, now, out),
         }
@@ -419,9 +421,11 @@ impl Call {
             PromptKind::Filler => &self.prompts.filler,
             PromptKind::Notice => &self.prompts.notice,
             PromptKind::Apology => &self.prompts.apology,
+            PromptKind::Budget => &self.prompts.budget,
         };
+        let fills = matches!(kind, PromptKind::Filler | PromptKind::Notice);
         let busy = !self.sides[CALLER].playout.queued().is_zero();
-        if audio.is_empty() || (busy && kind != PromptKind::Apology) {
+        if audio.is_empty() || (busy && fills) {
             return;
         }
         let frame = Frame::live(Format::PCMU, Payload::Raw(audio.clone()), MediaTime::ZERO);
@@ -429,7 +433,7 @@ impl Call {
         caller.finish_route();
         caller.carry(frame, self.transcoders);
         caller.finish_route();
-        self.prompted = true;
+        self.prompted |= fills;
         out.push(Output::Fact(Fact::Prompted(kind)));
     }
 }

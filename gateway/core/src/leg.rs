@@ -175,8 +175,14 @@ pub enum Role {
 pub struct Usage {
     /// What was metered: `response` or `transcription`.
     pub kind: Box<str>,
-    /// The peer's id of the response or item; with `kind` it makes the report count only once.
+    /// The peer's id of the connection (OpenAI: `session.id`); empty when it gave none.
+    #[serde(default)]
+    pub connection: Box<str>,
+    /// The peer's id of the response or item; with `connection` and `kind` it makes the report count only once.
     pub key: Box<str>,
+    /// Not the peer's own account but ours: the connection went before the peer gave one.
+    #[serde(default)]
+    pub estimated: bool,
     /// Text tokens in.
     pub text_in: u64,
     /// Of those, cached.

@@ -19,6 +19,7 @@ mod renewal;
 mod speech;
 mod turns;
 mod unanswered;
+mod unbilled;
 mod usage;
 mod wire;
 
@@ -42,6 +43,7 @@ use self::history::History;
 use self::renewal::Owed;
 use self::speech::{Speech, Taken};
 use self::unanswered::Unanswered;
+use self::unbilled::Unbilled;
 use self::wire::{Kind, PeerError, ServerEvent};
 use crate::{ConfigError, EndpointDef, Media, Transport};
 
@@ -73,6 +75,7 @@ pub struct Realtime {
     speech: Speech,
     history: History,
     unanswered: Unanswered,
+    unbilled: Unbilled,
     owed: Owed,
     nonsense: Bucket,
     /// Whether this leg carries on a conversation that began on another connection.
@@ -118,6 +121,7 @@ impl Realtime {
             speech: Speech::new(setup.media.ingress),
             history: History::default(),
             unanswered: Unanswered::new(setup.media.egress),
+            unbilled: Unbilled::new(setup.config.instructions.as_deref().unwrap_or_default()),
             owed: Owed::Nothing,
             nonsense: Bucket::new(),
             renewed: false,
@@ -155,6 +159,7 @@ impl Realtime {
 
     fn down(&mut self, down: Down, out: &mut Outbox) {
         self.phase = Phase::Down { fatal: matches!(down, Down::Fatal { .. } | Down::HungUp) };
+        self.estimate_unbilled(out);
         out.event(Event::LegDown(down));
     }
 
@@ -174,6 +179,7 @@ impl Realtime {
             return Ok(());
         }
         self.phase = Phase::Down { fatal: false };
+        self.estimate_unbilled(out);
         Err(LegError {
             fault: Fault::PeerMisbehaved,
             what: "too many messages that make no sense",
@@ -195,6 +201,9 @@ impl Realtime {
         let kind = Kind::of(&event.name);
         if event.name.starts_with("response.") {
             self.answering.sign_of_life(now);
+        }
+        if let Some(id) = event.session.as_ref().and_then(|session| session.id.as_deref()) {
+            self.unbilled.connected(id);
         }
         match kind {
             Kind::Updated => self.updated(now, out),
@@ -242,6 +251,7 @@ impl Realtime {
             return self.drop_nonsense("audio_before_session", now, out);
         }
         self.respect(response, now, out);
+        self.unbilled.spoke(self.setup.media.ingress.duration_of(payload.len()));
         if self.answering.is_late(response) {
             out.event(Event::MessageDropped { reason: "late_delta" });
         } else if !payload.is_empty() {
@@ -253,6 +263,7 @@ impl Realtime {
     /// Audio is proof that its answer began, even if nobody said so.
     fn respect(&mut self, response: &str, now: Instant, out: &mut Outbox) {
         if self.answering.begun(response, now) {
+            self.unbilled.begun();
             out.event(Event::ResponseStarted);
         }
     }
@@ -328,6 +339,7 @@ impl Realtime {
         self.unanswered.push(&frame.payload);
         if self.is_up() {
             self.uncommitted += frame.duration;
+            self.unbilled.heard(frame.duration);
             dialect::append(&frame.payload, out);
         }
     }

@@ -213,6 +213,7 @@ impl Journal {
                 PromptKind::Filler => "filler",
                 PromptKind::Notice => "notice",
                 PromptKind::Apology => "apology",
+                PromptKind::Budget => "budget",
             }),
             Fact::AudioDropped { span, .. } => self.metrics.audio_dropped(span.to_duration()),
             Fact::FrameLost { .. } => self.metrics.message_dropped("frame_lost"),

@@ -10,6 +10,7 @@ pub fn english() -> Prompts {
     Prompts {
         filler: Bytes::from_static(include_bytes!("../prompts/en/filler.ulaw")),
         notice: Bytes::from_static(include_bytes!("../prompts/en/moment.ulaw")),
+        budget: Bytes::from_static(include_bytes!("../prompts/en/budget.ulaw")),
         apology: Bytes::from_static(include_bytes!("../prompts/en/apology.ulaw")),
     }
 }

@@ -218,7 +218,7 @@ impl RealtimeDouble {
 
     fn session(&self) -> Value {
         let expires_at = 1_800_000_000 + self.script.session_cap_ms.unwrap_or(3_600_000) / 1000;
-        self.settings.echo("sess_double", &self.accepted.model, expires_at)
+        self.settings.echo(&format!("sess_double_{}", self.dial), &self.accepted.model, expires_at)
     }
 
     fn expire(&mut self, now: Instant) {

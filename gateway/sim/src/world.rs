@@ -68,6 +68,7 @@ impl Setup {
             filler: vec![0xF0; 8 * 300].into(),
             notice: vec![0xE0; 8 * 1000].into(),
             apology: vec![0xD0; 8 * 2000].into(),
+            budget: vec![0xC0; 8 * 1500].into(),
         };
         let caller = leg("twilio", &json!({}), Format::PCMU);
         let callee = leg("realtime", &self.model, self.format);

@@ -14,8 +14,12 @@ const ECHO_WAIT: Duration = Duration::from_millis(1500);
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 impl Call {
-    /// Ends the call. What the callee had said is played to its end when the callee hung up; else it is over at once.
+    /// Ends the call. What the callee had said is played to its end when the callee hung up or the money is spent; else
+    /// it is over at once.
     pub(super) fn end(&mut self, outcome: Outcome, now: Instant, out: &mut Vec<Output>) {
+        if outcome.reason == EndReason::Spend {
+            return self.end_told(outcome, now, out);
+        }
         if self.phase != Phase::Live {
             return self.finish(outcome, now, out);
         }
@@ -29,10 +33,17 @@ impl Call {
 
     /// Nothing helps: the caller hears an apology, and the call ends as failed.
     pub(super) fn fail(&mut self, fault: Fault, code: &str, now: Instant, out: &mut Vec<Output>) {
+        let outcome = Outcome { reason: EndReason::CalleeLost, fault: Some(fault), code: Some(code.into()) };
+        self.end_told(outcome, now, out);
+    }
+
+    /// Parts with the callee, tells the caller, and ends.
+    fn end_told(&mut self, outcome: Outcome, now: Instant, out: &mut Vec<Output>) {
         if self.phase != Phase::Live {
             return;
         }
-        let outcome = Outcome { reason: EndReason::CalleeLost, fault: Some(fault), code: Some(code.into()) };
+        // Live no more, so that the callee's own goodbye does not end the call for another reason.
+        self.begin_ending(outcome.clone(), now);
         self.command(CALLEE, Command::Hangup { code: 1000 }, now, out);
         self.sides[CALLEE].state = State::Gone;
         self.redial_at = None;
@@ -42,8 +53,8 @@ impl Call {
                 self.sides[CALLER].playout.drop_prompts();
                 self.apologise(outcome, now, out);
             }
-            // The caller is on the way: the apology waits for them.
-            State::Opening => self.begin_ending(outcome, now),
+            // The caller is on the way: the last words wait for them.
+            State::Opening => {}
         }
     }
 
@@ -98,7 +109,8 @@ impl Call {
     }
 
     fn apologise(&mut self, outcome: Outcome, now: Instant, out: &mut Vec<Output>) {
-        self.prompt(PromptKind::Apology, out);
+        let why = if outcome.reason == EndReason::Spend { PromptKind::Budget } else { PromptKind::Apology };
+        self.prompt(why, out);
         self.begin_ending(outcome, now);
     }
 

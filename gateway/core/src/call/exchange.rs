@@ -35,6 +35,8 @@ pub struct Prompts {
     pub notice: Bytes,
     /// "We cannot take your call."
     pub apology: Bytes,
+    /// "The budget for this call is used up."
+    pub budget: Bytes,
 }
 
 /// What the shell tells the call.
@@ -58,6 +60,11 @@ pub enum Input {
         leg: LegId,
         /// Whether it is stalled.
         stalled: bool,
+    },
+    /// Say this to the caller; the call goes on.
+    Say {
+        /// What.
+        prompt: PromptKind,
     },
     /// End the call: somebody in charge says so. For a shutdown, the first such input waits for a quiet moment, the
     /// second does not.
@@ -123,6 +130,8 @@ pub enum EndReason {
     Misbehaved,
     /// A limit was reached.
     Limit,
+    /// The tenant's money is spent: the caller is told.
+    Spend,
     /// An operator, the API or a plugin ended it.
     Requested,
     /// The gateway is going down.
@@ -140,6 +149,7 @@ impl EndReason {
             Self::CalleeLost => "callee_lost",
             Self::Misbehaved => "misbehaved",
             Self::Limit => "limit",
+            Self::Spend => "spend_limit",
             Self::Requested => "requested",
             Self::Shutdown => "shutdown",
         }
@@ -205,4 +215,6 @@ pub enum PromptKind {
     Notice,
     /// The apology.
     Apology,
+    /// That the money is spent.
+    Budget,
 }

@@ -222,9 +222,11 @@ impl Call {
     }
 }
 
-/// Hangs up a leg that the call has done with: its wires leave, what it says has no consequences.
+/// Hangs up a leg that the call has done with: its wires leave, what it says has no consequences but on the account.
 fn hang_up_unheard(id: LegId, leg: &mut dyn Leg, now: Instant, out: &mut Vec<Output>) {
     let mut farewell = Outbox::default();
     drop(leg.on_command(Command::Hangup { code: 1000 }, now, &mut farewell));
     out.extend(farewell.wires.into_iter().map(|wire| Output::Wire { leg: id, wire }));
+    let metered = farewell.events.into_iter().filter(|event| matches!(event, Event::UsageReported(_)));
+    out.extend(metered.map(|event| Output::Event { leg: id, event }));
 }

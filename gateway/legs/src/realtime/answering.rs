@@ -91,6 +91,14 @@ impl Answering {
         self.slot == Slot::Idle
     }
 
+    /// The answer in progress, if it has an id.
+    pub(super) fn active(&self) -> Option<&str> {
+        match &self.slot {
+            Slot::Active(id) => Some(id),
+            _ => None,
+        }
+    }
+
     /// Whether a request may go out now; else it is kept, in place of an older one.
     pub(super) fn may_ask(&mut self, instructions: &Instructions) -> bool {
         if self.is_idle() && self.retry_at.is_none() {

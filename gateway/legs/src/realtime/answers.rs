@@ -17,7 +17,7 @@ impl Realtime {
         let Some(response) = event.response else { return };
         let id = response.id.unwrap_or_default();
         if let Some(usage) = &response.usage {
-            out.event(Event::UsageReported(usage::of_response(&id, usage)));
+            self.report(usage::of_response(&id, usage), out);
         }
         let mut ended = Vec::new();
         self.speech.end_response(&id, &mut ended);

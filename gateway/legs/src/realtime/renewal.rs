@@ -154,7 +154,9 @@ impl Realtime {
         let format = self.setup.media.egress;
         let most = format.bytes_for(APPEND_MAX).unwrap_or(usize::MAX).max(1);
         for chunk in raw.chunks(most) {
-            self.uncommitted += format.duration_of(chunk.len()).unwrap_or_default();
+            let span = format.duration_of(chunk.len()).unwrap_or_default();
+            self.uncommitted += span;
+            self.unbilled.heard(span);
             dialect::append(&Payload::Raw(Bytes::copy_from_slice(chunk)), out);
         }
     }

@@ -51,7 +51,8 @@ impl Realtime {
 
     pub(super) fn caller_said(&mut self, event: ServerEvent, piece: Piece, out: &mut Outbox) {
         if let (Some(item), Some(usage)) = (&event.item_id, &event.usage) {
-            out.event(Event::UsageReported(usage::of_transcription(item, usage)));
+            let part = event.content_index.unwrap_or(0);
+            self.report(usage::of_transcription(item, part, usage), out);
         }
         if piece == Piece::Whole {
             self.unanswered.settled();

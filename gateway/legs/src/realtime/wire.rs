@@ -15,8 +15,15 @@ pub(super) struct ServerEvent {
     pub(super) text: Option<Box<str>>,
     pub(super) item: Option<Item>,
     pub(super) response: Option<Response>,
+    pub(super) session: Option<Named>,
     pub(super) error: Option<PeerError>,
     pub(super) usage: Option<TranscriptionUsage>,
+}
+
+/// A session, of which only the id is read.
+#[derive(Debug, Deserialize)]
+pub(super) struct Named {
+    pub(super) id: Option<Box<str>>,
 }
 
 #[derive(Debug, Deserialize)]

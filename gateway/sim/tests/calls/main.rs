@@ -5,6 +5,7 @@
 mod closes;
 mod endings;
 mod long;
+mod money;
 mod random;
 mod replayed;
 mod traps;

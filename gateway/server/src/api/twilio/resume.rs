@@ -79,9 +79,11 @@ fn start(app: &App, config: &Config, phone: &Phone, addresses: &Addresses, form:
 fn was_on_purpose(record: &CallRecord) -> bool {
     record.outcome.as_ref().is_some_and(|outcome| {
         let wanted = match outcome.reason {
-            EndReason::CallerHungUp | EndReason::CalleeHungUp | EndReason::Limit | EndReason::Requested => {
-                true
-            }
+            EndReason::CallerHungUp
+            | EndReason::CalleeHungUp
+            | EndReason::Limit
+            | EndReason::Spend
+            | EndReason::Requested => true,
             EndReason::CallerLost | EndReason::CalleeLost | EndReason::Misbehaved | EndReason::Shutdown => {
                 false
             }
