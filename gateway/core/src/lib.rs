@@ -15,6 +15,7 @@ mod leg;
 mod limit;
 mod play_head;
 mod playout;
+mod price;
 mod record;
 mod redial;
 mod reframe;
@@ -37,6 +38,7 @@ pub use leg::{
 pub use limit::Limits;
 pub use play_head::PlayHead;
 pub use playout::{Playout, Unqueued};
+pub use price::{Cost, Pattern, Price, PriceList, Rates, Step};
 pub use record::{Difference, Recorded, is_recorded, replay};
 pub use redial::Redial;
 pub use reframe::Reframer;
