@@ -5,6 +5,7 @@
 mod architecture;
 mod call;
 mod house;
+mod money;
 mod signature_interop;
 mod speech;
 mod stage;

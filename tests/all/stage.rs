@@ -1,6 +1,6 @@
 //! The whole gateway on loopback, between a provider that is a double and callers that are doubles too.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use patchbay::cli::call::CallPlan;
@@ -10,6 +10,8 @@ use patchbay::config::{Config, Sources};
 use patchbay::drain::Drain;
 use patchbay::gateway::Gateway;
 use patchbay_sim::realtime::{Ledger, Say, Script, Turn};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -34,6 +36,7 @@ pub(crate) fn model_that_says(name: &str) -> Script {
 /// Gateway and provider, running.
 pub(crate) struct Stage {
     webhook: String,
+    admin: SocketAddr,
     drain: Drain,
     gateway: JoinHandle<()>,
     provider_stops: oneshot::Sender<()>,
@@ -62,13 +65,23 @@ impl Stage {
         let config = Config::parse(&sources).unwrap_or_else(|faults| panic!("{faults}"));
         let gateway = Gateway::build(config, None).await.unwrap();
         let webhook = gateway.webhooks().first().expect("one route is there without asking").clone();
-        let drain = gateway.drain();
-        Self { webhook, drain, gateway: tokio::spawn(gateway.run()), provider_stops, ledgers }
+        let (drain, admin) = (gateway.drain(), gateway.admin_addr());
+        Self { webhook, admin, drain, gateway: tokio::spawn(gateway.run()), provider_stops, ledgers }
     }
 
     /// A caller of the default route, who says the fixture.
     pub(crate) fn caller(&self, says: &str) -> CallPlan {
         CallPlan::new(&self.webhook, ulaw(says))
+    }
+
+    /// What the admin listener answers to `GET path`, its head included.
+    pub(crate) async fn admin(&self, path: &str) -> String {
+        let mut socket = TcpStream::connect(self.admin).await.expect("the admin listener is there");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.expect("a request fits into a socket");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.expect("the answer is text");
+        answer
     }
 
     /// What signals advance.

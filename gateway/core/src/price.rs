@@ -169,9 +169,9 @@ impl Rates {
             (usage.text_out, self.text_out),
             (usage.audio_out, self.audio_out),
         ];
-        let sum = tokens.iter().fold(0, |sum: u128, (count, rate)| {
-            sum.saturating_add(parts(*count, *rate, PARTS_PER_TOKEN))
-        });
+        let sum = tokens
+            .iter()
+            .fold(0, |sum: u128, (count, rate)| sum.saturating_add(parts(*count, *rate, PARTS_PER_TOKEN)));
         let span_ms = self.step.round_up(usage.duration_ms);
         let sum = sum.saturating_add(parts(span_ms, self.minute, PARTS_PER_MS));
         i64::try_from(sum.saturating_add(PARTS / 2) / PARTS).unwrap_or(i64::MAX)

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
+use patchbay_store::UnixMs;
+
 use crate::config::{Limits, Tenant};
+use crate::spend::{Reservation, Spend, Spent};
 
 /// Users whose rate is remembered at once; then those who are idle are forgotten.
 const USERS_MAX: usize = 10_000;
@@ -44,6 +47,12 @@ pub enum Refused {
     /// The user's quota of starts.
     #[error("the user has begun its quota of calls")]
     UserRate,
+    /// The tenant's money.
+    #[error("the tenant has spent its limit")]
+    Spend {
+        /// Until it may spend again.
+        again: Duration,
+    },
     /// The gateway is going down.
     #[error("the gateway is going down")]
     Draining,
@@ -60,6 +69,7 @@ impl Refused {
             Self::TenantRate => "tenant_rate",
             Self::User => "user_full",
             Self::UserRate => "user_rate",
+            Self::Spend { .. } => "spend_limit_reached",
             Self::Draining => "draining",
         }
     }
@@ -71,6 +81,7 @@ impl Refused {
             Self::StartRate => Duration::from_secs(1),
             Self::Machine | Self::Tenant | Self::User | Self::Draining => Duration::from_secs(5),
             Self::TenantRate | Self::UserRate => Duration::from_secs(60),
+            Self::Spend { again } => again,
         }
     }
 }
@@ -81,6 +92,14 @@ pub struct Ticket {
     admission: Arc<Admission>,
     tenant: String,
     user: Option<u64>,
+    reservation: Option<Reservation>,
+}
+
+impl Ticket {
+    /// The money that was set aside for the call, for its meter to hold. Once.
+    pub fn take_reservation(&mut self) -> Option<Reservation> {
+        self.reservation.take()
+    }
 }
 
 impl Drop for Ticket {
@@ -94,6 +113,7 @@ impl Drop for Ticket {
 pub struct Admission {
     books: Mutex<Books>,
     hasher: RandomState,
+    spend: Arc<Spend>,
 }
 
 #[derive(Debug, Default)]
@@ -130,10 +150,10 @@ impl Rate {
 }
 
 impl Admission {
-    /// Everything is free.
+    /// Everything is free, as far as `spend` has the money.
     #[must_use]
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self { books: Mutex::default(), hasher: RandomState::new() })
+    pub fn new(spend: Arc<Spend>) -> Arc<Self> {
+        Arc::new(Self { books: Mutex::default(), hasher: RandomState::new(), spend })
     }
 
     /// Lets a call in, or says why not.
@@ -146,8 +166,10 @@ impl Admission {
         let mut books = self.books.lock().expect("nobody panics while holding the books");
         books.check_slots(tenant, user, limits)?;
         books.check_rates(tenant, user, limits)?;
+        let reserved = self.spend.reserve(&tenant.name, &tenant.spend, UnixMs::now());
+        let reservation = Some(reserved.map_err(|Spent { again }| Refused::Spend { again })?);
         books.take(&tenant.name, user);
-        Ok(Ticket { admission: self.clone(), tenant: tenant.name.clone(), user })
+        Ok(Ticket { admission: self.clone(), tenant: tenant.name.clone(), user, reservation })
     }
 
     fn release(&self, tenant: &str, user: Option<u64>) {
@@ -266,6 +288,10 @@ mod tests {
         Config::parse(&sources).unwrap()
     }
 
+    fn admission() -> Arc<Admission> {
+        Admission::new(Spend::new(Arc::new(crate::metrics::Metrics::new())))
+    }
+
     fn ask<'a>(config: &'a Config, user: Option<&'a str>) -> Applicant<'a> {
         Applicant { tenant: &config.tenants["default"], user }
     }
@@ -273,7 +299,7 @@ mod tests {
     #[test]
     fn a_ticket_gives_its_slots_back_when_dropped() {
         let config = config(&[("PATCHBAY__LIMITS__CALLS_MAX", "1")]);
-        let admission = Admission::new();
+        let admission = admission();
         let ticket = admission.admit(ask(&config, None), &config.limits).unwrap();
         let refused = admission.admit(ask(&config, None), &config.limits);
         assert_eq!(refused.unwrap_err(), Refused::Machine);
@@ -285,7 +311,7 @@ mod tests {
     #[test]
     fn one_caller_cannot_take_every_line() {
         let config = config(&[]);
-        let admission = Admission::new();
+        let admission = admission();
         let held: Vec<_> =
             (0..3).map(|_| admission.admit(ask(&config, Some("+491")), &config.limits).unwrap()).collect();
         assert_eq!(admission.admit(ask(&config, Some("+491")), &config.limits).unwrap_err(), Refused::User);
@@ -307,7 +333,7 @@ mod tests {
         ];
         for (variable, expected) in table {
             let config = config(&[(variable, "2")]);
-            let admission = Admission::new();
+            let admission = admission();
             for _ in 0..2 {
                 drop(admission.admit(ask(&config, Some("+491")), &config.limits).unwrap());
             }
@@ -318,8 +344,24 @@ mod tests {
     #[test]
     fn the_tenants_quota_holds() {
         let config = config(&[("PATCHBAY__TENANTS__DEFAULT__LIMITS__CALLS_MAX", "1")]);
-        let admission = Admission::new();
+        let admission = admission();
         let _held = admission.admit(ask(&config, None), &config.limits).unwrap();
         assert_eq!(admission.admit(ask(&config, None), &config.limits).unwrap_err(), Refused::Tenant);
+    }
+
+    #[test]
+    fn a_tenant_whose_money_is_set_aside_is_refused_until_a_call_ends() {
+        let config = config(&[
+            ("PATCHBAY__TENANTS__DEFAULT__SPEND__LIMIT_USD", "1"),
+            ("PATCHBAY__TENANTS__DEFAULT__SPEND__RESERVE_USD", "0.6"),
+        ]);
+        let admission = admission();
+        let ticket = admission.admit(ask(&config, None), &config.limits).unwrap();
+        let refused = admission.admit(ask(&config, None), &config.limits).unwrap_err();
+        assert_eq!(refused.as_str(), "spend_limit_reached");
+        assert!(refused.retry_after() <= Duration::from_secs(31 * 86_400));
+        assert_eq!(admission.calls(), 1, "a refused call holds no slot");
+        drop(ticket);
+        assert!(admission.admit(ask(&config, None), &config.limits).is_ok());
     }
 }

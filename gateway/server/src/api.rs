@@ -15,6 +15,7 @@ pub mod calls;
 pub mod error;
 pub mod health;
 pub mod twilio;
+pub mod usage;
 
 use error::ApiError;
 
@@ -25,6 +26,7 @@ pub fn public(app: &Arc<App>) -> Router {
         .route("/v1/calls", post(calls::create).get(calls::list))
         .route("/v1/calls/{id}", get(calls::show))
         .route("/v1/calls/{id}/hangup", post(calls::hang_up))
+        .route("/v1/usage", get(usage::of_tenant))
         .layer(DefaultBodyLimit::max(limits.body_bytes_max));
     let twilio = Router::new()
         .route("/twilio/voice/{tenant}/{route}", post(twilio::voice::answer))
@@ -45,6 +47,7 @@ pub fn public(app: &Arc<App>) -> Router {
 pub fn admin(app: &Arc<App>) -> Router {
     let routes = Router::new()
         .route("/metrics", get(health::metrics))
+        .route("/admin/usage", get(usage::of_all))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready));
     dressed(routes, app)

@@ -13,6 +13,7 @@ use crate::calls::{CallPlan, Calls};
 use crate::config::{Config, PublicUrl};
 use crate::drain::Drain;
 use crate::journal::CallRecord;
+use crate::meter::Till;
 use crate::metrics::Metrics;
 use crate::transport::PortPending;
 use crate::twilio_rest::TwilioRest;
@@ -78,6 +79,8 @@ pub struct App {
     pub phones: Phones,
     /// Who is let in.
     pub admission: Arc<Admission>,
+    /// What calls cost.
+    pub till: Till,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Whether we are going down.
@@ -95,6 +98,7 @@ impl App {
         calls: Box<dyn CallTable>,
         metrics: Arc<Metrics>,
         drain: Drain,
+        till: Till,
     ) -> Arc<Self> {
         let public_url = config.borrow().public_url(bound);
         Arc::new(Self {
@@ -103,7 +107,8 @@ impl App {
             public_url,
             calls,
             phones: Phones::new(),
-            admission: Admission::new(),
+            admission: Admission::new(Arc::clone(&till.spend)),
+            till,
             metrics,
             drain,
             twilio: TwilioRest::new(),

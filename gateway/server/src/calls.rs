@@ -10,8 +10,10 @@ use patchbay_core::{Call, CallConfig, EndReason, Leg, Prompts};
 use patchbay_legs::{ConfigError, Media};
 use tokio::sync::{mpsc, watch};
 
+use crate::cashier::Cashier;
 use crate::driver::{Control, Driver, Opener};
 use crate::journal::{CallRecord, Journal, SharedRecord};
+use crate::meter::{Bill, Till};
 use crate::metrics::Metrics;
 use crate::recorder::{Header, LegPlan, Recorder};
 use crate::transport::Port;
@@ -39,6 +41,8 @@ pub struct CallPlan {
     pub callee: LegPlan,
     /// How the callee is reached.
     pub opener: Opener,
+    /// Who pays what for it.
+    pub bill: Bill,
     /// Held until the call is over, then dropped: the proof of admission.
     pub ticket: Box<dyn Send>,
 }
@@ -58,7 +62,7 @@ impl CallHandle {
     pub fn attach(&self, port: Box<Port>) -> Result<(), Box<Port>> {
         self.control.try_send(Control::Attach(port)).map_err(|refused| match refused.into_inner() {
             Control::Attach(port) => port,
-            Control::End(_) => unreachable!("an attach was sent"),
+            Control::End(_) | Control::Say(_) => unreachable!("an attach was sent"),
         })
     }
 
@@ -83,6 +87,7 @@ pub struct Calls {
     metrics: Arc<Metrics>,
     prompts: Prompts,
     recordings: Option<PathBuf>,
+    till: Till,
 }
 
 #[derive(Default)]
@@ -94,8 +99,14 @@ struct Tables {
 impl Calls {
     /// No calls yet. `recordings`: the folder for replayable recordings, if they are wanted.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>, prompts: Prompts, recordings: Option<PathBuf>) -> Arc<Self> {
-        Arc::new(Self { tables: Mutex::default(), live: watch::Sender::new(0), metrics, prompts, recordings })
+    pub fn new(
+        metrics: Arc<Metrics>,
+        prompts: Prompts,
+        recordings: Option<PathBuf>,
+        till: Till,
+    ) -> Arc<Self> {
+        let live = watch::Sender::new(0);
+        Arc::new(Self { tables: Mutex::default(), live, metrics, prompts, recordings, till })
     }
 
     /// Starts a call: its callee is dialled at once, its caller may come later.
@@ -114,8 +125,9 @@ impl Calls {
             callee: plan.callee,
         };
         let recorder = self.recordings.as_ref().map(|folder| Recorder::start(folder, &plan.id, header));
-        let journal = Journal::new(Arc::clone(&record), Arc::clone(&self.metrics), recorder);
         let (control, requests) = mpsc::channel(CONTROL_MAX);
+        let cashier = Cashier::new(self.till.meter(plan.bill), control.clone());
+        let journal = Journal::new(Arc::clone(&record), Arc::clone(&self.metrics), recorder, cashier);
         let handle = CallHandle { control, record };
         self.enter(&plan.id, handle.clone());
         let driver = Driver::new(call, plan.opener, journal, requests);

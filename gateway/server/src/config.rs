@@ -13,18 +13,21 @@ use serde::{Serialize, Serializer};
 
 mod fault;
 mod layers;
+mod prices;
 mod provider;
 mod public_url;
 mod reload;
 mod route;
 mod section;
 mod sources;
+mod spend;
 mod tenant;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 pub use fault::{Fault, Faults, Place};
+pub use prices::{Prices, TELEPHONE, WrittenPrice};
 pub use provider::{Auth, Provider, ProviderKind};
 pub use public_url::PublicUrl;
 pub(crate) use public_url::{host_of, is_loopback_host};
@@ -32,6 +35,7 @@ pub use reload::{Reload, watch};
 pub use route::{AudioChoice, BargeIn, NoiseReduction, Route, TurnDetection};
 use section::Section;
 pub use sources::{Sources, SourcesError};
+pub use spend::{Period, Policy, SpendLimit};
 pub(crate) use tenant::is_sid;
 pub use tenant::{Tenant, TenantLimits, TwilioAccount};
 
@@ -46,6 +50,8 @@ pub struct Config {
     pub providers: BTreeMap<String, Arc<Provider>>,
     /// By name.
     pub tenants: BTreeMap<String, Arc<Tenant>>,
+    /// What providers charge.
+    pub prices: Prices,
     /// What the operator should know: sentences for the log.
     #[serde(skip)]
     pub notices: Vec<String>,

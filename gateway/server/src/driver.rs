@@ -7,7 +7,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use patchbay_core::{Call, Effect, EndReason, Input, Instant, LegId, Outcome, Output, Refusal, Wire};
+use patchbay_core::{
+    Call, Effect, EndReason, Input, Instant, LegId, Outcome, Output, PromptKind, Refusal, Wire,
+};
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
@@ -36,6 +38,8 @@ pub enum Opener {
 pub enum Control {
     /// The caller's transport has come.
     Attach(Box<Port>),
+    /// Say this to the caller.
+    Say(PromptKind),
     /// End the call.
     End(EndReason),
 }
@@ -153,6 +157,7 @@ impl Driver {
                     self.fence(now);
                     self.attach(self.caller, port, now);
                 }
+                Control::Say(prompt) => self.feed(Input::Say { prompt }, now),
                 Control::End(reason) => self.feed(Input::End { reason }, now),
             }
         }

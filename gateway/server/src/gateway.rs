@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use patchbay_core::EndReason;
+use patchbay_store::UnixMs;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -15,6 +16,7 @@ use crate::app::App;
 use crate::calls::Calls;
 use crate::config::{self, Config, PublicUrl, Reload};
 use crate::drain::{Drain, Phase};
+use crate::meter::Till;
 use crate::metrics::Metrics;
 use crate::prompts;
 use crate::transport::{ListenLimits, Listener};
@@ -57,8 +59,13 @@ impl Gateway {
         let (reload, config) = config::watch(config, path);
         let metrics = Arc::new(Metrics::new());
         let recordings = config.borrow().server.recordings.clone();
-        let calls = Calls::new(metrics.clone(), prompts::english(), recordings);
-        let app = App::new(config, public_addr, Box::new(calls.clone()), metrics, Drain::default());
+        let till = Till::in_memory(metrics.clone());
+        let in_use = config.borrow().clone();
+        if let Err(error) = till.restore(&in_use, UnixMs::now()).await {
+            tracing::error!(%error, "what tenants spent before cannot be read: their limits begin anew");
+        }
+        let calls = Calls::new(metrics.clone(), prompts::english(), recordings, till.clone());
+        let app = App::new(config, public_addr, Box::new(calls.clone()), metrics, Drain::default(), till);
         Ok(Self { public, admin, public_addr, admin_addr, app, calls, reload })
     }
 

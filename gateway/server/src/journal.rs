@@ -11,6 +11,8 @@ use patchbay_core::{
 };
 use serde::Serialize;
 
+use crate::cashier::Cashier;
+use crate::meter::Metered;
 use crate::metrics::Metrics;
 use crate::recorder::Recorder;
 
@@ -20,6 +22,9 @@ const TRANSCRIPT_MAX: usize = 500;
 const CUTS_MAX: usize = 500;
 /// Answers that a record lists.
 const ANSWERS_MAX: usize = 500;
+
+/// Reports of use that a record lists; its cost is of all.
+const USAGE_MAX: usize = 1000;
 
 /// What is known of one call, while it runs and after.
 #[derive(Clone, Debug, Serialize)]
@@ -46,6 +51,8 @@ pub struct CallRecord {
     pub cuts: Vec<CutRecord>,
     /// Use as the provider reported it.
     pub usage: Vec<Usage>,
+    /// Millionths of a US dollar by the price list, so far.
+    pub cost_micro_usd: i64,
     /// Times the provider was dialled again.
     pub redials: u32,
     /// Keys that were pressed.
@@ -93,8 +100,19 @@ impl CallRecord {
             answered_after_ms: Vec::new(),
             cuts: Vec::new(),
             usage: Vec::new(),
+            cost_micro_usd: 0,
             redials: 0,
             dtmf: String::new(),
+        }
+    }
+
+    fn used(&mut self, usage: &Usage, metered: Metered) {
+        self.cost_micro_usd = self.cost_micro_usd.saturating_add(metered.micro_usd);
+        let is_same = |known: &Usage| known.kind == usage.kind && known.key == usage.key;
+        match self.usage.iter().position(is_same).filter(|_| metered.replaces) {
+            Some(estimate) => self.usage[estimate] = usage.clone(),
+            None if self.usage.len() < USAGE_MAX => self.usage.push(usage.clone()),
+            None => {}
         }
     }
 }
@@ -108,14 +126,20 @@ pub struct Journal {
     record: SharedRecord,
     metrics: Arc<Metrics>,
     recorder: Option<Recorder>,
+    cashier: Cashier,
     dialled_at: Option<Instant>,
 }
 
 impl Journal {
-    /// A journal that writes `record` and `metrics`, and `recorder` if there is one.
+    /// A journal that writes `record` and `metrics`, `recorder` if there is one, and tells `cashier` what was used.
     #[must_use]
-    pub fn new(record: SharedRecord, metrics: Arc<Metrics>, recorder: Option<Recorder>) -> Self {
-        Self { record, metrics, recorder, dialled_at: None }
+    pub fn new(
+        record: SharedRecord,
+        metrics: Arc<Metrics>,
+        recorder: Option<Recorder>,
+        cashier: Cashier,
+    ) -> Self {
+        Self { record, metrics, recorder, cashier, dialled_at: None }
     }
 
     /// An input, before the call sees it.
@@ -123,6 +147,7 @@ impl Journal {
         if let Some(recorder) = &mut self.recorder {
             recorder.write(Recorded::In { at: now, input: input.clone() });
         }
+        self.cashier.look(now);
     }
 
     /// An output, before it is performed. Audio on its way takes the first branch.
@@ -167,13 +192,9 @@ impl Journal {
                 });
             }
             Event::UsageReported(usage) => {
-                self.metrics.usage(usage);
-                self.write(|record| {
-                    let counted = record.usage.iter().any(|u| u.kind == usage.kind && u.key == usage.key);
-                    if !counted {
-                        record.usage.push(usage.clone());
-                    }
-                });
+                if let Some(metered) = self.cashier.take(leg, usage) {
+                    self.write(|record| record.used(usage, metered));
+                }
             }
             Event::DtmfReceived(key) => self.write(|record| record.dtmf.push(*key)),
             Event::MessageDropped { reason } => self.metrics.message_dropped(reason),

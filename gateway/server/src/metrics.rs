@@ -3,7 +3,8 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use patchbay_core::{Down, Usage};
+use patchbay_core::Down;
+use patchbay_store::{Quality, UsageRow};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -47,6 +48,24 @@ struct Code {
     code: String,
 }
 
+/// A model of the configuration: what a peer says is never a label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Tokens {
+    provider: String,
+    model: String,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Provider {
+    provider: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Limit {
+    limit: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
     route: String,
@@ -73,7 +92,15 @@ pub struct Metrics {
     prompts: Family<Kind, Counter>,
     messages_dropped: Family<Reason, Counter>,
     audio_dropped: FloatCounter,
-    tokens: Family<Kind, Counter>,
+    tokens: Family<Tokens, Counter>,
+    cost: Family<Provider, FloatCounter>,
+    usage_estimated: Counter,
+    usage_unpriced: Counter,
+    usage_inconsistent: Counter,
+    usage_repeated: Counter,
+    budget_refusals: Counter,
+    budget_warnings: Counter,
+    limit_hits: Family<Limit, Counter>,
     signature_failures: Counter,
     auth_failures: Family<Kind, Counter>,
     tick_lateness: Histogram,
@@ -102,6 +129,14 @@ impl Metrics {
             messages_dropped: Family::default(),
             audio_dropped: FloatCounter::default(),
             tokens: Family::default(),
+            cost: Family::default(),
+            usage_estimated: Counter::default(),
+            usage_unpriced: Counter::default(),
+            usage_inconsistent: Counter::default(),
+            usage_repeated: Counter::default(),
+            budget_refusals: Counter::default(),
+            budget_warnings: Counter::default(),
+            limit_hits: Family::default(),
             signature_failures: Counter::default(),
             auth_failures: Family::default(),
             tick_lateness: Histogram::new([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]),
@@ -148,7 +183,8 @@ impl Metrics {
             seconds(),
             self.audio_dropped.clone(),
         );
-        r.register("tokens", "Tokens as reported by providers, by kind", self.tokens.clone());
+        self.register_money();
+        let r = &mut self.registry;
         r.register("twilio_signature_failures", "Refused signatures", self.signature_failures.clone());
         r.register("auth_failures", "Refused credentials, by kind", self.auth_failures.clone());
         r.register_with_unit(
@@ -158,6 +194,23 @@ impl Metrics {
             self.tick_lateness.clone(),
         );
         r.register("draining", "1 while the gateway is going down", self.draining.clone());
+    }
+
+    fn register_money(&mut self) {
+        let r = &mut self.registry;
+        r.register("tokens", "Tokens as reported by providers, by model and kind", self.tokens.clone());
+        r.register("cost_usd", "What calls cost by the price list, by provider", self.cost.clone());
+        r.register("usage_estimated", "Usage that the provider never reported", self.usage_estimated.clone());
+        r.register("usage_unpriced", "Usage that no price is known for", self.usage_unpriced.clone());
+        r.register(
+            "usage_inconsistent",
+            "Reports with more cached than in all",
+            self.usage_inconsistent.clone(),
+        );
+        r.register("usage_repeated", "Usage that was reported again", self.usage_repeated.clone());
+        r.register("budget_refusals", "Calls refused for want of money", self.budget_refusals.clone());
+        r.register("budget_warnings", "Spend limits that came near", self.budget_warnings.clone());
+        r.register("limit_hits", "Limits that were reached, by limit", self.limit_hits.clone());
     }
 
     /// The text exposition (Prometheus 0.0.4 / OpenMetrics).
@@ -252,21 +305,57 @@ impl Metrics {
         self.audio_dropped.inc_by(span.as_secs_f64());
     }
 
-    /// A provider metered something.
-    pub fn usage(&self, usage: &Usage) {
+    /// A provider metered something, which adds so much to the cost; `replaces`: its tokens were counted as an estimate.
+    pub fn usage(&self, row: &UsageRow, micro_usd: i64, replaces: bool) {
+        let provider = || row.provider.clone();
+        #[expect(clippy::cast_precision_loss, reason = "a metric of dollars, far below 2^53 micro-USD")]
+        let usd = micro_usd.max(0) as f64 / 1e6;
+        self.cost.get_or_create(&Provider { provider: provider() }).inc_by(usd);
+        if row.price_version.is_none() {
+            self.usage_unpriced.inc();
+        }
+        if row.quality == Quality::Estimated {
+            self.usage_estimated.inc();
+        }
         let kinds = [
-            ("text_in", usage.text_in),
-            ("text_cached_in", usage.text_in_cached),
-            ("audio_in", usage.audio_in),
-            ("audio_cached_in", usage.audio_in_cached),
-            ("text_out", usage.text_out),
-            ("audio_out", usage.audio_out),
+            ("text_in", row.text_in),
+            ("text_cached_in", row.text_in_cached),
+            ("audio_in", row.audio_in),
+            ("audio_cached_in", row.audio_in_cached),
+            ("text_out", row.text_out),
+            ("audio_out", row.audio_out),
         ];
         for (kind, count) in kinds {
-            if count > 0 {
-                self.tokens.get_or_create(&Kind { kind: kind.into() }).inc_by(count);
+            if count > 0 && !replaces {
+                let labels = Tokens { provider: provider(), model: row.model.clone(), kind };
+                self.tokens.get_or_create(&labels).inc_by(count);
             }
         }
+    }
+
+    /// A report had more cached than it had in all.
+    pub fn usage_inconsistent(&self) {
+        self.usage_inconsistent.inc();
+    }
+
+    /// Something was reported again, and not counted.
+    pub fn usage_repeated(&self) {
+        self.usage_repeated.inc();
+    }
+
+    /// A call was refused for want of money.
+    pub fn budget_refused(&self) {
+        self.budget_refusals.inc();
+    }
+
+    /// A spend limit came near.
+    pub fn budget_warned(&self) {
+        self.budget_warnings.inc();
+    }
+
+    /// A limit was reached. `limit` is one of a fixed set.
+    pub fn limit_hit(&self, limit: &'static str) {
+        self.limit_hits.get_or_create(&Limit { limit }).inc();
     }
 
     /// A Twilio signature was refused.

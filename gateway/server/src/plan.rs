@@ -1,5 +1,6 @@
 //! From a route to what a call needs: its limits, its two legs, and how the model is reached.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use crate::calls::CallPlan;
 use crate::config::{self, AudioChoice, Config, NoiseReduction, Provider, ProviderKind, Route, Tenant};
 use crate::driver::Opener;
+use crate::meter::{Bill, Party};
 use crate::recorder::LegPlan;
 use crate::secret::Secret;
 use crate::transport::{DialSpec, Dialer, PortLimits};
@@ -70,8 +72,22 @@ pub fn phone_call(
         },
         callee: callee(target, format),
         opener: opener(target, config)?,
+        bill: Bill { party: party(id, target), prices: Arc::clone(&config.prices.list), reservation: None },
         ticket,
     })
+}
+
+/// Who uses what. Whoever phones is nobody here: usage is kept for years, and a number is personal.
+fn party(id: &str, target: Target<'_>) -> Party {
+    Party {
+        tenant: target.tenant.name.clone(),
+        user: None,
+        route: target.route.name.clone(),
+        call: id.to_owned(),
+        provider: target.provider.name.clone(),
+        model: target.route.model.clone(),
+        transcription_model: target.route.transcription_model.clone().unwrap_or_default(),
+    }
 }
 
 /// Plans and opens every route once, so that what an endpoint refuses is told before a caller is on the line.

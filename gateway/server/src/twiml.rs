@@ -20,6 +20,12 @@ pub fn hang_up() -> String {
     document("<Hangup/>")
 }
 
+/// Connects the caller to `number`.
+#[must_use]
+pub fn dial(number: &str) -> String {
+    document(&format!("<Dial>{}</Dial>", escaped(number)))
+}
+
 fn document(verbs: &str) -> String {
     format!("{DECLARATION}<Response>{verbs}</Response>")
 }

@@ -178,7 +178,7 @@ pub async fn hang_up(
 }
 
 /// The tenant whose gateway key the request shows. Every key is compared, in constant time.
-fn owner<'c>(app: &App, config: &'c Config, headers: &HeaderMap) -> Result<&'c Tenant, ApiError> {
+pub(super) fn owner<'c>(app: &App, config: &'c Config, headers: &HeaderMap) -> Result<&'c Tenant, ApiError> {
     let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let shown = shown.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
     let shown = Sha256::digest(shown.as_bytes());

@@ -1,12 +1,13 @@
 //! Lays the sources over each other and reads the result.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::fault::{Fault, Faults, Place};
-use super::provider::Provider;
+use super::prices::Prices;
+use super::provider::{Provider, ProviderKind};
 use super::section::{Reading, Section};
 use super::sources::Sources;
 use super::tenant::Tenant;
@@ -34,6 +35,7 @@ pub(super) fn parse(sources: &Sources) -> Result<Config, Faults> {
     let limits = read(&mut root, "limits", Limits::read);
     let providers = read_providers(&mut root);
     let tenants = read_tenants(&mut root, &providers, favourite);
+    let prices = Prices::read(&mut root, &providers);
     root.finish();
     let faults = reading.faults.into_inner();
     if !faults.is_empty() {
@@ -42,7 +44,7 @@ pub(super) fn parse(sources: &Sources) -> Result<Config, Faults> {
     let mut files: Vec<_> = sources.file.iter().map(|(path, _)| path.clone()).collect();
     files.extend(sources.env_files.iter().cloned());
     files.extend(reading.files.into_inner());
-    let config = Config { server, limits, providers, tenants, notices, files };
+    let config = Config { server, limits, providers, tenants, prices, notices, files };
     Ok(noticed(config))
 }
 
@@ -291,5 +293,30 @@ fn noticed(mut config: Config) -> Config {
             ));
         }
     }
+    let unpriced = unpriced(&config);
+    config.notices.extend(unpriced);
     config
+}
+
+/// What will be used and has no price: it would seem to cost nothing.
+fn unpriced(config: &Config) -> BTreeSet<String> {
+    let mut notices = BTreeSet::new();
+    for (tenant, route) in config.tenants.values().flat_map(|t| t.routes.values().map(move |r| (t, r))) {
+        if config.providers.get(&route.provider).is_none_or(|provider| provider.kind == ProviderKind::Parrot)
+        {
+            continue;
+        }
+        let used = [("response", Some(&route.model)), ("transcription", route.transcription_model.as_ref())];
+        for (kind, model) in used {
+            let Some(model) = model.filter(|model| !config.prices.knows(&route.provider, model, kind)) else {
+                continue;
+            };
+            let blind = if tenant.spend.is_limited() { ", and the spend limit does not see it" } else { "" };
+            notices.insert(format!(
+                "[prices] has none for {kind}s of {model} at {}: its cost is told as 0{blind}",
+                route.provider
+            ));
+        }
+    }
+    notices
 }

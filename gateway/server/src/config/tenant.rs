@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use super::provider::Provider;
 use super::route::{Route, RouteContext};
 use super::section::Section;
+use super::spend::SpendLimit;
 use super::{count, host_of, is_loopback_host};
 use crate::secret::Secret;
 
@@ -22,6 +23,8 @@ pub struct Tenant {
     pub api_key: Option<Secret>,
     /// Its quota.
     pub limits: TenantLimits,
+    /// What it may spend.
+    pub spend: SpendLimit,
     /// Its account at Twilio.
     pub twilio: TwilioAccount,
     /// By name.
@@ -66,6 +69,7 @@ impl Tenant {
     ) -> Self {
         let api_key = section.secret("api_key", "PATCHBAY_API_KEY");
         let limits = with_section(section, "limits", TenantLimits::read);
+        let spend = with_section(section, "spend", SpendLimit::read);
         let twilio = with_section(section, "twilio", TwilioAccount::read);
         let mut routes = BTreeMap::new();
         for (route_name, mut inner) in section.named("routes") {
@@ -74,7 +78,7 @@ impl Tenant {
             inner.finish();
             routes.insert(route_name, Arc::new(route));
         }
-        Self { name: name.to_owned(), api_key, limits, twilio, routes }
+        Self { name: name.to_owned(), api_key, limits, spend, twilio, routes }
     }
 }
 

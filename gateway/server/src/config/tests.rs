@@ -97,6 +97,48 @@ fn a_bad_file_is_refused_at_its_line_and_column_with_advice() {
             "p.toml:2:16: `limits.dead_after_s` is not longer than `limits.ping_interval_s`; write dead_after_s = 35",
         ),
         (
+            "[tenants.a.spend]\nlimit_usd = \"ten\"",
+            "p.toml:2:13: `tenants.a.spend.limit_usd` takes a number from 0 to 1000000000; write limit_usd = 0",
+        ),
+        (
+            "[tenants.a.spend]\nlimit_usd = 5\nreserve_usd = 6",
+            "p.toml:3:15: `tenants.a.spend.reserve_usd` is nothing, or more than the limit; \
+             write reserve_usd = 0.5, a tenth of limit_usd",
+        ),
+        (
+            "[tenants.a.spend]\npolicy = \"hangup\"",
+            "p.toml:2:10: `tenants.a.spend.policy` takes \"warn\" or \"say\" or \"hang_up\" or \"transfer\"; \
+             write policy = \"hang_up\"",
+        ),
+        (
+            "[tenants.a.spend]\ntransfer_to = \"sip:me@x\"",
+            "p.toml:2:15: `tenants.a.spend.transfer_to` takes a number such as +4930123456; \
+             write transfer_to = \"+4930123456\"",
+        ),
+        (
+            "[prices.mine]\nproviders = [\"openai\"]\nmodels = [\"m\"]\ntext_in = 1",
+            "p.toml:1:9: `prices.mine` lacks the day from which it holds; write from = \"2026-11-01\"",
+        ),
+        (
+            "[prices.mine]\nproviders = [\"openai\"]\nmodels = [\"m\"]\nfrom = \"2026-11-31\"\ntext_in = 1",
+            "p.toml:4:8: `prices.mine.from` takes a day; write from = \"2026-11-01\"",
+        ),
+        (
+            "[prices.mine]\nproviders = [\"openai\"]\nmodels = []\nfrom = \"2026-11-01\"\ntext_in = 1",
+            "p.toml:3:10: `prices.mine.models` names nothing; write models = [\"gpt-realtime-2.1\"]",
+        ),
+        (
+            "[prices.mine]\nproviders = [\"openai\"]\nmodels = [\"m\"]\nfrom = \"2026-11-01\"",
+            "p.toml:1:9: `prices.mine` charges nothing; \
+             write text_in = 4.00 (USD for a million tokens), or per_minute = 0.05",
+        ),
+        (
+            "[prices.mine]\nproviders = [\"parrot\"]\nmodels = [\"m\"]\nfrom = \"2026-11-01\"\ntext_in = 1\n\
+             [prices.twin]\nproviders = [\"parrot\"]\nmodels = [\"m\"]\nfrom = \"2026-11-01\"\ntext_in = 2",
+            "p.toml:6:9: `prices.twin` and the price mine@2026-11-01 hold for the same from the same day; \
+             write another day, or remove one",
+        ),
+        (
             "[limits\ncalls_max = 1",
             "p.toml:1:8: not TOML (unclosed table, expected); write TOML, one `key = value` a line",
         ),
@@ -495,4 +537,67 @@ fn a_secret_can_be_in_a_file() {
     std::fs::remove_file(&path).unwrap();
     assert_eq!(config.providers["openai"].key.as_ref().unwrap().expose(), "sk-from-a-file");
     assert!(config.files.contains(&path), "the file is watched");
+}
+
+#[test]
+fn the_default_prices_are_those_of_the_providers_lists() {
+    let config = Config::parse(&variables(&[("OPENAI_API_KEY", "sk-x")])).unwrap();
+    let now = 20_778 * crate::calendar::DAY_MS;
+    let million = |kind: &str, change: fn(&mut patchbay_core::Usage)| {
+        let mut usage = patchbay_core::Usage { kind: kind.into(), ..Default::default() };
+        change(&mut usage);
+        usage
+    };
+    let response = |change| million("response", change);
+    // Reference: reference/realtime.md, price table. USD for a million tokens, or for a minute, in micro-USD.
+    let table = [
+        ("gpt-realtime-2.1", response(|u| u.audio_in = 1_000_000), Some(32_000_000)),
+        ("gpt-realtime-2.1", response(|u| u.audio_out = 1_000_000), Some(64_000_000)),
+        ("gpt-realtime-2.1", response(|u| u.text_out = 1_000_000), Some(24_000_000)),
+        ("gpt-realtime-2.1-mini", response(|u| u.audio_in = 1_000_000), Some(10_000_000)),
+        ("gpt-realtime-2.1-mini", response(|u| u.text_in = 1_000_000), Some(600_000)),
+        ("gpt-realtime-2025-08-28", response(|u| u.text_out = 1_000_000), Some(16_000_000)),
+        ("gpt-realtime-mini-2025-10-06", response(|u| u.audio_out = 1_000_000), Some(20_000_000)),
+        ("gpt-4o-mini-realtime-preview", response(|u| u.text_out = 1_000_000), Some(2_400_000)),
+        ("gpt-live-1", response(|u| u.duration_ms = 60_000), Some(50_000)),
+        ("gpt-live-transcribe", million("transcription", |u| u.duration_ms = 60_000), Some(17_000)),
+        ("gpt-transcribe", million("transcription", |u| u.duration_ms = 60_000), None),
+        ("a-model-of-tomorrow", response(|u| u.audio_out = 1_000_000), None),
+    ];
+    for (model, usage, expected) in table {
+        let cost = config.prices.list.cost("openai", model, &usage, now);
+        assert_eq!(cost.map(|cost| cost.micro_usd), expected, "{model}");
+    }
+}
+
+#[test]
+fn a_price_of_ones_own_holds_from_its_day_and_names_its_provider_or_its_kind() {
+    let text = "[providers.house]\nkind = \"openai-compatible\"\nbase_url = \"https://h.example\"\nmodel = \"m\"\n\
+                key = { env = \"KEY\" }\n[prices.house-2026]\nproviders = [\"house\"]\nmodels = [\"m\"]\n\
+                from = \"2026-11-01\"\naudio_out = 1.5\n[prices.house-2027]\nproviders = [\"openai-compatible\"]\n\
+                models = [\"m\"]\nfrom = \"2027-01-01\"\naudio_out = 1.25\n";
+    let config = Config::parse(&sources(text)).unwrap();
+    let usage = patchbay_core::Usage { kind: "response".into(), audio_out: 1_000_000, ..Default::default() };
+    let at = |day: &str| {
+        let ms = crate::calendar::Date::parse(day).unwrap().days() * crate::calendar::DAY_MS;
+        config
+            .prices
+            .list
+            .cost("house", "m", &usage, ms)
+            .map(|cost| (cost.micro_usd, cost.version.to_string()))
+    };
+    assert_eq!(at("2026-10-31"), None);
+    assert_eq!(at("2026-11-01"), Some((1_500_000, "house-2026@2026-11-01".into())));
+    assert_eq!(at("2027-06-01"), Some((1_250_000, "house-2027@2027-01-01".into())));
+}
+
+#[test]
+fn what_has_no_price_is_told_and_a_spend_limit_that_cannot_see_it_too() {
+    let mut sources =
+        variables(&[("OPENAI_API_KEY", "sk-x"), ("PATCHBAY__TENANTS__DEFAULT__SPEND__LIMIT_USD", "10")]);
+    sources.set("PATCHBAY__TENANTS__DEFAULT__ROUTES__DEFAULT__MODEL", "a-model-of-tomorrow");
+    let notices = Config::parse(&sources).unwrap().notices;
+    let wanted = "[prices] has none for responses of a-model-of-tomorrow at openai: its cost is told as 0, and the \
+                  spend limit does not see it";
+    assert!(notices.iter().any(|notice| notice == wanted), "{notices:?}");
 }

@@ -14,9 +14,9 @@ use super::request::TwilioForm;
 use super::voice::Ringing;
 use super::{refused, twiml};
 use crate::app::App;
-use crate::config::{Config, Tenant};
+use crate::config::{Config, Policy, Tenant};
 use crate::journal::CallRecord;
-use crate::twiml::hang_up;
+use crate::twiml::{dial, hang_up};
 
 const ROUTE: &str = "/twilio/resume/{token}";
 
@@ -55,6 +55,7 @@ fn next(app: &App, config: &Config, phone: &Phone, addresses: &Addresses) -> Res
             tracing::info!(call = phone.id, "the stream is taken up again");
             twiml(app.connect(addresses))
         }
+        Some(record) if is_transferred(config, phone, &record) => twiml(transfer(config, phone)),
         Some(record) if was_on_purpose(&record) => twiml(hang_up()),
         _ => twiml(fallback(config, phone)),
     }
@@ -73,6 +74,19 @@ fn start(app: &App, config: &Config, phone: &Phone, addresses: &Addresses, form:
         Ok(()) => ringing.connected(addresses),
         Err(()) => twiml(route.fallback_twiml.clone()),
     }
+}
+
+/// Whether the money is spent, and the caller goes on to somebody else then.
+fn is_transferred(config: &Config, phone: &Phone, record: &CallRecord) -> bool {
+    let is_spent = record.outcome.as_ref().is_some_and(|outcome| outcome.reason == EndReason::Spend);
+    let tenant = config.tenants.get(&phone.tenant);
+    is_spent && tenant.is_some_and(|tenant| tenant.spend.policy == Policy::Transfer)
+}
+
+/// To a person, if the tenant names one.
+fn transfer(config: &Config, phone: &Phone) -> String {
+    let named = config.tenants.get(&phone.tenant).and_then(|tenant| tenant.spend.transfer_to.as_deref());
+    named.map_or_else(|| fallback(config, phone), dial)
 }
 
 /// Whether somebody ended the call, and nothing broke.

@@ -18,8 +18,11 @@ use crate::config::{self, Config, Sources};
 use crate::drain::Drain;
 use crate::form;
 use crate::journal::CallRecord;
+use crate::meter::Till;
 use crate::metrics::Metrics;
 use crate::transport::{DialSpec, Dialer, ListenLimits, Listener, PortPending};
+
+mod money;
 
 const TOKEN: &str = "12345";
 const CALL: &str = "CA000000000000000000000000000000a1";
@@ -96,11 +99,16 @@ fn house(list: &[(&str, &str)]) -> House {
     for (name, value) in list {
         sources.set(name, value);
     }
+    house_of(sources)
+}
+
+fn house_of(sources: Sources) -> House {
     let (reload, config) = config::watch(Config::parse(&sources).unwrap(), None);
     let calls = Remembering::default();
     let bound = "127.0.0.1:8080".parse().unwrap();
     let metrics = Arc::new(Metrics::new());
-    let app = App::new(config, bound, Box::new(calls.clone()), metrics, Drain::default());
+    let till = Till::in_memory(metrics.clone());
+    let app = App::new(config, bound, Box::new(calls.clone()), metrics, Drain::default(), till);
     House { router: api::public(&app), app, calls, _reload: reload }
 }
 

@@ -74,7 +74,7 @@ impl Ringing<'_> {
     }
 
     /// Starts the call `id`. A failure was logged and counted.
-    pub(super) fn start(&self, id: &str, form: &TwilioForm, ticket: Ticket) -> Result<(), ()> {
+    pub(super) fn start(&self, id: &str, form: &TwilioForm, mut ticket: Ticket) -> Result<(), ()> {
         let app = self.app;
         let target = Target { tenant: self.tenant, route: self.route, provider: self.provider };
         let phone = Phone { call_sid: &form.call_sid, account_sid: &form.account_sid };
@@ -82,8 +82,10 @@ impl Ringing<'_> {
             app.metrics.refused("configuration");
             tracing::error!(tenant = self.tenant.name, route = self.route.name, %error, "a call cannot be started");
         };
-        let plan =
+        let reservation = ticket.take_reservation();
+        let mut plan =
             plan::phone_call(id, target, phone, self.config, Box::new(ticket)).map_err(|e| failed(&e))?;
+        plan.bill.reservation = reservation;
         app.calls.start(plan).map_err(|error| failed(&error))?;
         tracing::info!(
             call = id,
@@ -116,7 +118,10 @@ impl App {
         } else {
             Err(Refused::Draining)
         };
-        admitted.inspect_err(|refused| self.metrics.refused(refused.as_str()))
+        admitted.inspect_err(|refused| {
+            self.metrics.refused(refused.as_str());
+            self.metrics.limit_hit(refused.as_str());
+        })
     }
 
     /// TwiML that brings the caller to our media socket, and back to us when that closes.
