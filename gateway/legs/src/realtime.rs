@@ -121,7 +121,7 @@ impl Realtime {
             speech: Speech::new(setup.media.ingress),
             history: History::default(),
             unanswered: Unanswered::new(setup.media.egress),
-            unbilled: Unbilled::new(setup.config.instructions.as_deref().unwrap_or_default()),
+            unbilled: Unbilled::new(setup.config.instructions.as_deref()),
             owed: Owed::Nothing,
             nonsense: Bucket::new(),
             renewed: false,
@@ -202,9 +202,7 @@ impl Realtime {
         if event.name.starts_with("response.") {
             self.answering.sign_of_life(now);
         }
-        if let Some(id) = event.session.as_ref().and_then(|session| session.id.as_deref()) {
-            self.unbilled.connected(id);
-        }
+        self.unbilled.connected(&event);
         match kind {
             Kind::Updated => self.updated(now, out),
             Kind::SpeechStarted => self.speech_started(out),
@@ -258,14 +256,6 @@ impl Realtime {
             self.take_audio(response, item, part, payload, now, out);
         }
         Ok(())
-    }
-
-    /// Audio is proof that its answer began, even if nobody said so.
-    fn respect(&mut self, response: &str, now: Instant, out: &mut Outbox) {
-        if self.answering.begun(response, now) {
-            self.unbilled.begun();
-            out.event(Event::ResponseStarted);
-        }
     }
 
     fn take_audio(

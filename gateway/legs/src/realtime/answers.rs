@@ -13,6 +13,14 @@ impl Realtime {
         self.respect(id, now, out);
     }
 
+    /// Audio is proof that its answer began, even if nobody said so.
+    pub(super) fn respect(&mut self, response: &str, now: Instant, out: &mut Outbox) {
+        if self.answering.begun(response, now) {
+            self.unbilled.begun();
+            out.event(Event::ResponseStarted);
+        }
+    }
+
     pub(super) fn response_done(&mut self, event: ServerEvent, now: Instant, out: &mut Outbox) {
         let Some(response) = event.response else { return };
         let id = response.id.unwrap_or_default();

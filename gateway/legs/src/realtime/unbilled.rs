@@ -5,6 +5,7 @@
 
 use patchbay_core::{Event, MediaTime, Outbox, Usage};
 
+use super::wire::ServerEvent;
 use super::{Realtime, usage};
 
 const HEARD_MS_PER_TOKEN: u64 = 100;
@@ -27,18 +28,21 @@ pub(super) struct Unbilled {
 
 impl Unbilled {
     /// `instructions` are all that a fresh conversation holds.
-    pub(super) fn new(instructions: &str) -> Self {
+    pub(super) fn new(instructions: Option<&str>) -> Self {
         Self {
             connection: "".into(),
-            text: instructions.len().div_ceil(BYTES_PER_TOKEN) as u64,
+            text: instructions.unwrap_or_default().len().div_ceil(BYTES_PER_TOKEN) as u64,
             audio: 0,
             heard: MediaTime::ZERO,
             spoken: MediaTime::ZERO,
         }
     }
 
-    pub(super) fn connected(&mut self, id: &str) {
-        if self.connection.is_empty() {
+    /// An event that may name the connection.
+    pub(super) fn connected(&mut self, event: &ServerEvent) {
+        if let Some(id) = event.session.as_ref().and_then(|session| session.id.as_deref())
+            && self.connection.is_empty()
+        {
             self.connection = id.into();
         }
     }
