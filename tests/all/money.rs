@@ -59,7 +59,7 @@ async fn what_a_call_cost_is_what_the_provider_metered() {
     let (head, line) = usage.split_once("\r\n\r\n").unwrap().1.trim().split_once("\r\n").unwrap();
     let column = |name: &str| {
         let at = head.split(',').position(|column| column == name).unwrap();
-        line.split(',').nth(at).unwrap().parse::<f64>().unwrap() as u64
+        line.split(',').nth(at).unwrap().parse::<u64>().unwrap()
     };
     let theirs = ledgers[0].usage;
     let ours = [column("text_in"), column("audio_in"), column("text_out"), column("audio_out")];
