@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, says what it installs, and is quick when nothing is missing.
 #   bash tests/setup.sh demo    what `make demo` needs: Rust and a C compiler
-#   bash tests/setup.sh test    that, and what `make test` needs: cargo-nextest, Node, Python, Twilio's own libraries
+#   bash tests/setup.sh test    that, and what `make test` needs: cargo-nextest, Node, Python, Twilio's own libraries, PostgreSQL
 # Debian packages need root or sudo. npm and pip packages go into tests/interop and nowhere else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -75,8 +75,14 @@ need_python() {
 # Counts instructions (tests/instructions.py).
 need_valgrind() { have valgrind || install_packages "valgrind, for counting instructions" valgrind libc6-dbg; }
 
+# The stores are tried over a real server, which the tests start for themselves on a free port and in a folder of theirs.
+need_postgresql() {
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && return
+    install_packages "PostgreSQL, for the tests of the stores" postgresql
+}
+
 case $for_what in
     demo) need_rust ;;
-    test) need_rust; need_nextest; need_node; need_python; need_valgrind ;;
+    test) need_rust; need_nextest; need_node; need_python; need_valgrind; need_postgresql ;;
     *) fail "what for? demo or test, not '$for_what'" ;;
 esac

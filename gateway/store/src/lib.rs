@@ -11,13 +11,17 @@ mod master_key;
 mod memory;
 mod open;
 mod postgres;
+mod queue;
+mod retention;
 mod row;
 mod seal;
 mod secret;
+mod spill;
 mod sql;
 mod sqlite;
 mod store;
 mod usage;
+mod writer;
 
 pub use audit::{AuditDraft, AuditRow};
 pub use error::StoreError;
@@ -25,10 +29,14 @@ pub use identity::{BotRow, KeyRow, RouteRow, SecretName, TenantRow};
 pub use master_key::MasterKey;
 pub use memory::MemoryStore;
 pub use open::{migrate, open, rotate_master};
+pub use queue::{Counters, Lane};
+pub use retention::{Retention, Swept, sweep};
 pub use row::{CallPage, CallRow, CutRow, Entry, LegRow, TranscriptRow, UnixMs};
 pub use secret::{Private, Secret};
+pub use spill::SpillOptions;
 pub use store::{Answer, CallFilter, Forgotten, Horizon, Page, Retained, Store, Subject};
 pub use usage::{Group, Quality, UsageQuery, UsageRow, UsageSum};
+pub use writer::Writer;
 
 /// Most entries that one [`Store::write`] takes.
 pub const BATCH_MAX: usize = 500;

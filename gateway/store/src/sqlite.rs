@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
@@ -11,7 +12,7 @@ use sqlx::{AssertSqlSafe, Column, Row as _, Sqlite, TypeInfo, ValueRef};
 
 use crate::error::StoreError;
 use crate::sql::database::{Database, Dialect, Purpose, Transaction};
-use crate::sql::value::{Row, Value};
+use crate::sql::value::{Row, Value, values};
 use crate::store::Answer;
 
 /// How long a writer waits for another.
@@ -91,8 +92,10 @@ impl Database for SqliteFile {
     fn begin(&self, purpose: Purpose) -> Answer<'_, Box<dyn Transaction>> {
         Box::pin(async move {
             let how = if purpose == Purpose::Read { "BEGIN" } else { "BEGIN IMMEDIATE" };
-            let tx = self.pool.begin_with(how).await.map_err(|error| self.fault(&error))?;
-            Ok(Box::new(SqliteTransaction { tx, path: self.path.clone() }) as Box<dyn Transaction>)
+            let connection = self.pool.acquire().await.map_err(|error| self.fault(&error))?;
+            let mut tx = SqliteTransaction { connection: Some(connection), path: self.path.clone() };
+            tx.execute(how.into(), values![]).await?;
+            Ok(Box::new(tx) as Box<dyn Transaction>)
         })
     }
 
@@ -114,9 +117,33 @@ impl Database for SqliteFile {
     }
 }
 
+/// A transaction that is begun and ended in words. sqlx's own counts what is open, and does not learn that SQLite undoes
+/// a transaction by itself when the disk is full: that connection could begin no other.
 struct SqliteTransaction {
-    tx: sqlx::Transaction<'static, Sqlite>,
+    /// `None`: committed.
+    connection: Option<PoolConnection<Sqlite>>,
     path: PathBuf,
+}
+
+impl SqliteTransaction {
+    fn connection(&mut self) -> &mut PoolConnection<Sqlite> {
+        self.connection.as_mut().expect("a transaction is not used after its commit")
+    }
+}
+
+impl Drop for SqliteTransaction {
+    fn drop(&mut self) {
+        if let (Some(mut connection), Ok(runtime)) =
+            (self.connection.take(), tokio::runtime::Handle::try_current())
+        {
+            runtime.spawn(async move {
+                if sqlx::query("ROLLBACK").execute(&mut *connection).await.is_err() {
+                    // Whatever state it is in, nobody shall meet it.
+                    let _ = connection.close().await;
+                }
+            });
+        }
+    }
 }
 
 type Query<'q> = sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments>;
@@ -137,22 +164,25 @@ fn query(sql: Cow<'static, str>, values: Vec<Value>) -> Query<'static> {
 impl Transaction for SqliteTransaction {
     fn execute(&mut self, sql: Cow<'static, str>, values: Vec<Value>) -> Answer<'_, u64> {
         Box::pin(async move {
-            let done = query(sql, values).execute(&mut *self.tx).await;
+            let done = query(sql, values).execute(&mut **self.connection()).await;
             done.map(|done| done.rows_affected()).map_err(|error| fault(&self.path, &error))
         })
     }
 
     fn rows(&mut self, sql: Cow<'static, str>, values: Vec<Value>) -> Answer<'_, Vec<Row>> {
         Box::pin(async move {
-            let rows = query(sql, values).fetch_all(&mut *self.tx).await;
+            let rows = query(sql, values).fetch_all(&mut **self.connection()).await;
             let rows = rows.and_then(|rows| rows.iter().map(row).collect());
             rows.map_err(|error| fault(&self.path, &error))
         })
     }
 
-    fn commit(self: Box<Self>) -> Answer<'static, ()> {
-        let Self { tx, path } = *self;
-        Box::pin(async move { tx.commit().await.map_err(|error| fault(&path, &error)) })
+    fn commit(mut self: Box<Self>) -> Answer<'static, ()> {
+        Box::pin(async move {
+            self.execute("COMMIT".into(), values![]).await?;
+            self.connection = None;
+            Ok(())
+        })
     }
 }
 
@@ -227,5 +257,50 @@ fn fault(path: &Path, error: &sqlx::Error) -> StoreError {
         CORRUPT | NOTADB => StoreError::Corrupt { place: place(), reason },
         CANTOPEN | READONLY => StoreError::Missing { place: place(), reason },
         _ => StoreError::Refused { reason },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::schema;
+    use crate::{Entry, MasterKey, UsageRow};
+
+    fn used() -> [Entry; 1] {
+        [Entry::Usage(UsageRow { tenant: "t".into(), cost_micro_usd: 7, ..UsageRow::default() })]
+    }
+
+    #[tokio::test]
+    async fn a_database_with_rows_is_backed_up_before_it_is_migrated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("patchbay.db");
+        let url = format!("sqlite://{}", path.display());
+        let master = MasterKey::random().unwrap();
+        let old = SqliteFile::open(&path).await.unwrap();
+        schema::migrate(&old, false, Some(1)).await.unwrap();
+        let store = crate::sql::SqlStore::open(Box::new(old), &master).await.unwrap();
+        crate::Store::write(&store, &used()).await.unwrap();
+        drop(store);
+
+        let store = crate::open(&url, &master).await.unwrap();
+        assert_eq!(store.schema_version().await.unwrap(), schema::known());
+        assert_eq!(store.spent("t", crate::UnixMs(0)).await.unwrap(), 7);
+        let backup = SqliteFile::open(&folder.path().join("patchbay.db.before-2")).await.unwrap();
+        let backup = crate::sql::SqlStore::open(Box::new(backup), &master).await.unwrap();
+        assert_eq!(crate::Store::schema_version(&backup).await.unwrap(), 1);
+        assert_eq!(crate::Store::spent(&backup, "t", crate::UnixMs(0)).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn a_new_database_is_not_backed_up_and_migrating_again_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("patchbay.db").display());
+        for _ in 0..2 {
+            assert_eq!(crate::migrate(&url, false).await.unwrap(), schema::known());
+        }
+        let backups = std::fs::read_dir(folder.path()).unwrap();
+        let backups =
+            backups.filter(|file| file.as_ref().unwrap().path().to_string_lossy().contains("before"));
+        assert_eq!(backups.count(), 0);
     }
 }

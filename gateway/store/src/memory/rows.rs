@@ -153,6 +153,8 @@ impl Rows {
         self.transcripts.retain(|(owner, id, _), _| owner != tenant || !quiet.contains(id));
         let transcripts = (transcripts - self.transcripts.len()) as u64;
         let gone = self.delete_calls(tenant, &begun_before(self, horizon.calls));
+        let old = |row: &&mut UsageRow| row.tenant == tenant && row.at < horizon.calls;
+        self.usage.values_mut().filter(old).for_each(|row| row.user = None);
         let usage = self.usage.len();
         self.usage.retain(|_, row| row.tenant != tenant || row.at >= horizon.usage);
         Retained {

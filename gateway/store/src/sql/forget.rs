@@ -83,6 +83,12 @@ pub(super) async fn retain(
         horizon.calls,
     )
     .await?;
+    // Money outlives the call, and names nobody then.
+    run(
+        "UPDATE usage SET user_hash = NULL WHERE tenant = $1 AND at < $2 AND user_hash IS NOT NULL",
+        horizon.calls,
+    )
+    .await?;
     let retained = Retained {
         transcripts: of_old_calls + of_gone_calls,
         calls: run("DELETE FROM calls WHERE tenant = $1 AND started_at < $2", horizon.calls).await?,

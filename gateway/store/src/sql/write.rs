@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::SqlStore;
 use super::database::{Purpose, Transaction};
-use super::value::{count, money, values};
+use super::value::{Value, count, money, values};
 use crate::error::StoreError;
 use crate::row::{CallRow, Entry, LegRow, TranscriptRow, UnixMs};
 use crate::seal::{TenantKeys, user_row};
@@ -25,6 +25,11 @@ pub(super) async fn write(store: &SqlStore, entries: &[Entry]) -> Result<(), Sto
     for entry in entries {
         writing.write(&keys[entry.tenant()], entry).await?;
     }
+    let mut usage = Vec::new();
+    for row in surest(entries) {
+        usage.push(writing.usage_values(&keys[row.tenant.as_str()], row).await?);
+    }
+    writing.usage(usage).await?;
     writing.tx.commit().await
 }
 
@@ -42,7 +47,8 @@ impl Writing {
             Entry::Call(row) => self.call(keys, row).await,
             Entry::Leg(row) => self.leg(row).await,
             Entry::Transcript(row) => self.transcript(keys, row).await,
-            Entry::Usage(row) => self.usage(keys, row).await,
+            // Together, at the end: most of what is written is usage.
+            Entry::Usage(_) => Ok(()),
         }
     }
 
@@ -138,9 +144,9 @@ impl Writing {
         self.tx.execute(sql.into(), values).await.map(drop)
     }
 
-    async fn usage(&mut self, keys: &TenantKeys, row: &UsageRow) -> Result<(), StoreError> {
+    async fn usage_values(&mut self, keys: &TenantKeys, row: &UsageRow) -> Result<Vec<Value>, StoreError> {
         let user_hash = self.user(keys, &row.tenant, row.user.as_ref()).await?;
-        let values = values![
+        Ok(values![
             &row.provider,
             &row.provider_session,
             &row.kind,
@@ -161,22 +167,17 @@ impl Writing {
             &row.price_version,
             money(row.cost_micro_usd),
             row.quality.as_str(),
-        ];
-        let sql = "INSERT INTO usage (provider, provider_session, kind, source, tenant, user_hash, route, \
-                   call_id, model, at, text_in, text_in_cached, audio_in, audio_in_cached, text_out, audio_out, \
-                   duration_ms, price_version, cost_micro_usd, quality) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
-                   $19, $20) ON CONFLICT (provider, provider_session, kind, source) DO UPDATE SET \
-                   user_hash = excluded.user_hash, route = excluded.route, call_id = excluded.call_id, \
-                   model = excluded.model, at = excluded.at, text_in = excluded.text_in, \
-                   text_in_cached = excluded.text_in_cached, audio_in = excluded.audio_in, \
-                   audio_in_cached = excluded.audio_in_cached, text_out = excluded.text_out, \
-                   audio_out = excluded.audio_out, duration_ms = excluded.duration_ms, \
-                   price_version = excluded.price_version, cost_micro_usd = excluded.cost_micro_usd, \
-                   quality = excluded.quality \
-                   WHERE usage.tenant = excluded.tenant AND usage.quality = 'estimated' \
-                   AND excluded.quality <> 'estimated'";
-        self.tx.execute(sql.into(), values).await.map(drop)
+        ])
+    }
+
+    async fn usage(&mut self, mut rows: Vec<Vec<Value>>) -> Result<(), StoreError> {
+        while !rows.is_empty() {
+            // Two forms of the statement, so that both stay prepared.
+            let count = if rows.len() < USAGE_TOGETHER { 1 } else { USAGE_TOGETHER };
+            let values = rows.drain(..count).flatten().collect();
+            self.tx.execute(usage_sql(count).into(), values).await?;
+        }
+        Ok(())
     }
 
     /// The hash of a user, whose sealed name is stored beside.
@@ -196,6 +197,71 @@ impl Writing {
         }
         Ok(Some(hash))
     }
+}
+
+/// Usage rows that one statement writes.
+const USAGE_TOGETHER: usize = 25;
+
+/// Of each key the row that stays, as if they had been written one after the other: one statement may not touch a row
+/// twice.
+fn surest(entries: &[Entry]) -> Vec<&UsageRow> {
+    let mut kept: Vec<&UsageRow> = Vec::new();
+    let mut places = BTreeMap::new();
+    for entry in entries {
+        let Entry::Usage(row) = entry else { continue };
+        let key = [&row.provider, &row.provider_session, &row.kind, &row.source];
+        match places.get(&key) {
+            None => {
+                places.insert(key, kept.len());
+                kept.push(row);
+            }
+            Some(&at) => {
+                let old: &UsageRow = kept[at];
+                if old.tenant == row.tenant && row.quality.replaces(old.quality) {
+                    kept[at] = row;
+                }
+            }
+        }
+    }
+    kept
+}
+
+fn usage_sql(rows: usize) -> String {
+    let columns = [
+        "provider",
+        "provider_session",
+        "kind",
+        "source",
+        "tenant",
+        "user_hash",
+        "route",
+        "call_id",
+        "model",
+        "at",
+        "text_in",
+        "text_in_cached",
+        "audio_in",
+        "audio_in_cached",
+        "text_out",
+        "audio_out",
+        "duration_ms",
+        "price_version",
+        "cost_micro_usd",
+        "quality",
+    ];
+    let row = |row: usize| {
+        let places = (1..=columns.len()).map(|column| format!("${}", row * columns.len() + column));
+        format!("({})", places.collect::<Vec<_>>().join(", "))
+    };
+    let values = (0..rows).map(row).collect::<Vec<_>>().join(", ");
+    let replaced = columns[5..].iter().map(|column| format!("{column} = excluded.{column}"));
+    format!(
+        "INSERT INTO usage ({}) VALUES {values} ON CONFLICT (provider, provider_session, kind, source) \
+         DO UPDATE SET {} WHERE usage.tenant = excluded.tenant AND usage.quality = 'estimated' \
+         AND excluded.quality <> 'estimated'",
+        columns.join(", "),
+        replaced.collect::<Vec<_>>().join(", "),
+    )
 }
 
 pub(super) fn user_hash(keys: &TenantKeys, user: &Private<String>) -> Vec<u8> {

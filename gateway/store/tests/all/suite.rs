@@ -403,6 +403,15 @@ async fn what_is_too_old_goes(store: &dyn Store) {
     assert_eq!((mid.legs.len(), mid.transcript.len(), mid.usage.len()), (2, 0, 2));
     assert_eq!(store.call("t", "new").await.unwrap().unwrap().transcript.len(), 2);
     assert_eq!(store.retain("t", &horizon).await.unwrap(), patchbay_store::Retained::default());
+    let by_user =
+        UsageQuery { tenant: Some("t".into()), group_by: vec![Group::User], ..UsageQuery::default() };
+    let named: Vec<_> =
+        store.usage(&by_user).await.unwrap().into_iter().map(|sum| (sum.user, sum.rows)).collect();
+    assert_eq!(
+        named,
+        [(None, 2), (Some(private("user-1")), 4)],
+        "money of a call that is gone names somebody"
+    );
     let money_too = Horizon { usage: UnixMs(250 * day), ..horizon };
     assert_eq!(store.retain("t", &money_too).await.unwrap().usage, 4);
     assert_eq!(read_back(store, "u", "theirs").await, entries("u", "theirs"));
