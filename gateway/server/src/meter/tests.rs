@@ -7,10 +7,10 @@ use patchbay_core::{CallConfig, Event, Pattern, Price, Rates};
 use patchbay_sim::realtime::{Detector, Fault, Point, Say, Script, Trouble, Turn};
 use patchbay_sim::twilio::Step;
 use patchbay_sim::world::{Setup, World};
-use patchbay_store::{MemoryStore, Store, UsageQuery, UsageSum};
+use patchbay_store::{MasterKey, MemoryStore, Store, UsageQuery, UsageSum, Writer};
 
 use super::*;
-use crate::config::{Period, Policy, SpendLimit};
+use crate::config::{Config, Period, Policy, Sources, SpendLimit};
 use crate::spend::Spend;
 
 const NOW: UnixMs = UnixMs(1_795_219_200_000);
@@ -261,6 +261,30 @@ fn a_hundred_thousand_records_with_duplicates_reordering_and_crashes_sum_to_the_
         "{lost} estimates of {} rows",
         ours.rows
     );
+}
+
+#[tokio::test]
+async fn what_was_spent_before_a_restart_is_read_back_from_the_store() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let writer = Writer::start(store.clone(), None, &MasterKey::random().unwrap()).unwrap();
+    let till = Till::new(Arc::new(writer.clone()), store.clone(), metrics());
+    let mut meter = till.meter(bill("c"));
+    meter.take(LegId(1), &response("a", 1_000_000, false), NOW);
+    assert!(writer.flush(Duration::from_secs(5)).await, "the row is in the store");
+    let mut sources = Sources::default();
+    for (name, value) in [
+        ("OPENAI_API_KEY", "sk-x"),
+        ("PATCHBAY__TENANTS__T__SPEND__LIMIT_USD", "100"),
+        ("PATCHBAY__TENANTS__T__SPEND__RESERVE_USD", "40"),
+    ] {
+        sources.set(name, value);
+    }
+    let config = Config::parse(&sources).unwrap();
+    let restarted = Till::new(Arc::new(writer), store, metrics());
+    restarted.restore(&config, NOW).await.unwrap();
+    assert_eq!(restarted.spend.spent("t"), 64_000_000);
+    let refused = restarted.spend.reserve("t", &config.tenants["t"].spend, NOW);
+    assert!(refused.is_err(), "36 of 100 dollars are left, and a slice is 40");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use patchbay_store::{Entry, MemoryStore, Store, UnixMs, UsageRow};
+use patchbay_store::{Entry, MemoryStore, Store, UnixMs, UsageRow, Writer};
 
 use super::{Bill, Meter, Telephone};
 use crate::config::Config;
@@ -23,6 +23,13 @@ impl Sink for MemoryStore {
         if !matches!(written, Some(Ok(()))) {
             tracing::error!("a usage row was not kept");
         }
+    }
+}
+
+/// A database is written by a task of its own, which drops no usage.
+impl Sink for Writer {
+    fn enter(&self, row: UsageRow) {
+        self.push(Entry::Usage(row));
     }
 }
 
