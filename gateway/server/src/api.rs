@@ -11,12 +11,16 @@ use axum::routing::{get, post};
 
 use crate::app::App;
 
+pub mod caller;
 pub mod calls;
+pub mod client_secrets;
+pub mod cross_origin;
 pub mod error;
 pub mod health;
 pub mod twilio;
 pub mod usage;
 
+use cross_origin::cross_origin;
 use error::ApiError;
 
 /// Everything that the outside may reach.
@@ -27,6 +31,7 @@ pub fn public(app: &Arc<App>) -> Router {
         .route("/v1/calls/{id}", get(calls::show))
         .route("/v1/calls/{id}/hangup", post(calls::hang_up))
         .route("/v1/usage", get(usage::of_tenant))
+        .route("/v1/realtime/client_secrets", post(client_secrets::create))
         .layer(DefaultBodyLimit::max(limits.body_bytes_max));
     let twilio = Router::new()
         .route("/twilio/voice/{tenant}/{route}", post(twilio::voice::answer))
@@ -66,19 +71,18 @@ fn dressed(routes: Router<Arc<App>>, app: &Arc<App>) -> Router {
         })
         .layer(from_fn_with_state(app.clone(), in_time))
         .layer(from_fn_with_state(app.clone(), counted))
+        .layer(from_fn_with_state(app.clone(), cross_origin))
         .layer(from_fn(identified))
         .with_state(app.clone())
 }
 
-/// Every answer carries an id of ours, and may be read by a page of any origin: no cookie opens anything here.
+/// Every answer carries an id of ours.
 async fn identified(request: Request, next: Next) -> Response {
     let id = crate::id::fresh("req_");
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     let id = HeaderValue::try_from(id).expect("hexadecimal is a header value");
     headers.insert(HeaderName::from_static("x-request-id"), id);
-    headers.insert("access-control-allow-origin", HeaderValue::from_static("*"));
-    headers.insert("access-control-expose-headers", HeaderValue::from_static("x-request-id, retry-after"));
     response
 }
 

@@ -11,11 +11,12 @@ use crate::admission::Admission;
 use crate::api::twilio::phone::Phones;
 use crate::calls::{CallPlan, Calls};
 use crate::config::{Config, PublicUrl};
+use crate::credential::Credentials;
 use crate::drain::Drain;
 use crate::journal::CallRecord;
 use crate::meter::Till;
 use crate::metrics::Metrics;
-use crate::transport::PortPending;
+use crate::transport::{Dialer, PortPending};
 use crate::twilio_rest::TwilioRest;
 
 /// What the API asks of the calls of this machine. [`Calls`] answers; a test may answer otherwise.
@@ -77,6 +78,8 @@ pub struct App {
     pub calls: Box<dyn CallTable>,
     /// Phone calls and their tokens.
     pub phones: Phones,
+    /// Who asks.
+    pub credentials: Credentials,
     /// Who is let in.
     pub admission: Arc<Admission>,
     /// What calls cost.
@@ -103,6 +106,7 @@ impl App {
         let public_url = config.borrow().public_url(bound);
         Arc::new(Self {
             is_local: bound.ip().is_loopback() && public_url.is_loopback(),
+            credentials: Credentials::new(&public_url.http(""), Dialer::new()),
             config,
             public_url,
             calls,

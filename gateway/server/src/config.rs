@@ -11,7 +11,11 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::credential::api_key::KeyTable;
+
+mod credentials;
 mod fault;
+mod jwt;
 mod layers;
 mod prices;
 mod provider;
@@ -26,7 +30,9 @@ mod tenant;
 mod tests;
 mod tree;
 
+pub use credentials::CredentialSettings;
 pub use fault::{Fault, Faults, Place};
+pub use jwt::{JwtIssuer, JwtKeys};
 pub use prices::{Prices, TELEPHONE, WrittenPrice};
 pub use provider::{Auth, Provider, ProviderKind};
 pub use public_url::PublicUrl;
@@ -46,6 +52,11 @@ pub struct Config {
     pub server: Server,
     /// Bounds of this machine.
     pub limits: Limits,
+    /// What identifying callers needs.
+    pub credentials: CredentialSettings,
+    /// The tenants' own keys.
+    #[serde(skip)]
+    pub api_keys: KeyTable,
     /// By name.
     pub providers: BTreeMap<String, Arc<Provider>>,
     /// By name.

@@ -7,6 +7,7 @@ pub mod calls;
 pub mod cashier;
 pub mod cli;
 pub mod config;
+pub mod credential;
 pub mod drain;
 pub mod driver;
 pub mod form;

@@ -6,19 +6,19 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use patchbay_core::EndReason;
 use serde::Deserialize;
 use serde_json::json;
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
+use super::caller::Caller;
 use super::error::ApiError;
 use super::twilio::voice::resume_path;
 use crate::admission::Ticket;
 use crate::app::App;
-use crate::config::{Config, Route, Tenant};
+use crate::config::{Route, Tenant};
+use crate::credential::Scope;
 use crate::journal::CallRecord;
 use crate::secret::Private;
 use crate::twilio_rest::Outbound;
@@ -43,16 +43,16 @@ fn default_route() -> String {
 /// [`ApiError`]
 pub async fn create(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    caller: Caller,
     body: Result<Json<NewCall>, JsonRejection>,
 ) -> Result<Response, ApiError> {
-    let config = app.config();
-    let tenant = owner(&app, &config, &headers)?;
+    let tenant = caller.tenant(&app, Scope::CallsWrite)?;
     let Json(call) = body.map_err(|rejection| ApiError::field("body", explained(&rejection)))?;
-    let route = tenant.routes.get(&call.route).ok_or_else(|| ApiError::not_found("route"))?;
+    let route = tenant.routes.get(&call.route).filter(|_| caller.identity().may_use(&call.route));
+    let route = route.ok_or_else(|| ApiError::not_found("route"))?;
     check_numbers(route, &call)?;
     app.phones.sweep(Instant::now(), |id| app.is_over(id));
-    let ticket = app.admit(&config, tenant, Some(&call.to))?;
+    let ticket = app.admit(caller.config(), tenant, Some(&call.to))?;
     let id = place(&app, tenant, route, call, ticket).await?;
     Ok((StatusCode::CREATED, Json(json!({ "id": id, "state": "ringing" }))).into_response())
 }
@@ -121,9 +121,8 @@ fn explained(rejection: &JsonRejection) -> &'static str {
 ///
 /// # Errors
 /// [`ApiError`]
-pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let config = app.config();
-    let tenant = owner(&app, &config, &headers)?;
+pub async fn list(State(app): State<Arc<App>>, caller: Caller) -> Result<Response, ApiError> {
+    let tenant = caller.tenant(&app, Scope::CallsRead)?;
     let calls: Vec<CallRecord> =
         app.calls.list().into_iter().filter(|call| *call.tenant == *tenant.name).take(100).collect();
     Ok(Json(json!({ "data": calls, "next": null })).into_response())
@@ -135,11 +134,10 @@ pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Res
 /// [`ApiError`]
 pub async fn show(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Path(id): Path<String>,
-    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let config = app.config();
-    let tenant = owner(&app, &config, &headers)?;
+    let tenant = caller.tenant(&app, Scope::CallsRead)?;
     if let Some(call) = app.calls.record(&id).filter(|call| *call.tenant == *tenant.name) {
         return Ok(Json(call).into_response());
     }
@@ -155,11 +153,10 @@ pub async fn show(
 /// [`ApiError`]
 pub async fn hang_up(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Path(id): Path<String>,
-    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let config = app.config();
-    let tenant = owner(&app, &config, &headers)?;
+    let tenant = caller.tenant(&app, Scope::CallsWrite)?;
     let is_ours = app.calls.record(&id).is_some_and(|call| *call.tenant == *tenant.name);
     let phone = app.phones.by_id(&id).filter(|phone| phone.tenant == tenant.name);
     if !is_ours && phone.is_none() {
@@ -175,22 +172,4 @@ pub async fn hang_up(
         }
     }
     Ok(Json(json!({ "id": id, "state": "ending" })).into_response())
-}
-
-/// The tenant whose gateway key the request shows. Every key is compared, in constant time.
-pub(super) fn owner<'c>(app: &App, config: &'c Config, headers: &HeaderMap) -> Result<&'c Tenant, ApiError> {
-    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let shown = shown.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-    let shown = Sha256::digest(shown.as_bytes());
-    let mut found = None;
-    for tenant in config.tenants.values() {
-        let Some(key) = &tenant.api_key else { continue };
-        if bool::from(Sha256::digest(key.expose().as_bytes()).as_slice().ct_eq(shown.as_slice())) {
-            found = Some(&**tenant);
-        }
-    }
-    found.ok_or_else(|| {
-        app.metrics.auth_refused("api_key");
-        ApiError::unauthorized()
-    })
 }

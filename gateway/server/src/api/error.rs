@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::admission::Refused;
+use crate::credential::Refusal;
 use crate::twilio_rest::TwilioError;
 
 /// An error as a client sees it: `{"error":{"type","code","message","param"}}`. Holds nothing secret or personal.
@@ -34,11 +35,19 @@ impl ApiError {
         Self { param: Some(param), ..error }
     }
 
-    /// No credential, or a wrong one.
+    /// No credential, or a wrong one: the same to the byte, whatever is wrong.
     #[must_use]
     pub fn unauthorized() -> Self {
-        let message = "Give a gateway API key: Authorization: Bearer pbk_….";
+        let message = "Give a credential that is good here: Authorization: Bearer, with a gateway API key (pbk_…), a client \
+                       secret (ek_…) or a user's token.";
         Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message)
+    }
+
+    /// Not now; in a minute perhaps.
+    #[must_use]
+    pub fn busy(code: &'static str, message: &'static str) -> Self {
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message);
+        Self { retry_after: Some(Duration::from_secs(60)), ..error }
     }
 
     /// Nothing of that name.
@@ -69,6 +78,30 @@ impl From<Refused> for ApiError {
     }
 }
 
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotShown(_) | Refusal::ApiKey | Refusal::ClientSecret | Refusal::Jwt => {
+                Self::unauthorized()
+            }
+            Refusal::TooMany(wait) => {
+                let message = "Too many requests from there showed no good credential.";
+                let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_failures", message);
+                // Rounded up: who comes back that much later is let in.
+                Self { retry_after: Some(Duration::from_secs(wait.as_secs() + 1)), ..error }
+            }
+            Refusal::Origin => {
+                let message = "This page may not come here: see the tenant's allowed_origins.";
+                Self::new(StatusCode::FORBIDDEN, "origin_not_allowed", message)
+            }
+            Refusal::Scope(scope) => {
+                let message = format!("The credential lacks the permission {scope}.");
+                Self::new(StatusCode::FORBIDDEN, "insufficient_scope", message)
+            }
+        }
+    }
+}
+
 impl From<TwilioError> for ApiError {
     fn from(error: TwilioError) -> Self {
         let (status, code) = match error {
@@ -88,6 +121,11 @@ impl IntoResponse for ApiError {
             error["param"] = param.into();
         }
         let mut response = (self.status, Json(json!({ "error": error }))).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 9110 §11.6.1.
+            let scheme = HeaderValue::from_static("Bearer realm=\"patchbay\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
         if let Some(after) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
         }

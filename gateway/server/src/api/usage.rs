@@ -6,16 +6,17 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use patchbay_store::{Group, Private, StoreError, UnixMs, UsageQuery, UsageSum};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::calls::owner;
+use super::caller::Caller;
 use super::error::ApiError;
 use crate::app::App;
 use crate::calendar::{DAY_MS, Date};
+use crate::credential::Scope;
 
 /// What is asked for.
 #[derive(Debug, Default, Deserialize)]
@@ -42,11 +43,10 @@ enum Form {
 /// [`ApiError`]
 pub async fn of_tenant(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    caller: Caller,
     question: Result<Query<Question>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let config = app.config();
-    let tenant = owner(&app, &config, &headers)?;
+    let tenant = caller.tenant(&app, Scope::UsageRead)?;
     answer(&app, Some(tenant.name.clone()), question).await
 }
 

@@ -12,7 +12,8 @@ use super::section::{Reading, Section};
 use super::sources::Sources;
 use super::tenant::Tenant;
 use super::tree::{self, Entry, Node, Table, Value, merge, put, take_table};
-use super::{Config, Limits, Server};
+use super::{Config, CredentialSettings, Limits, Server};
+use crate::credential::api_key::KeyTable;
 
 /// `config/patchbay.toml`: every default.
 const DEFAULTS: &str = include_str!("../../../../config/patchbay.toml");
@@ -33,9 +34,11 @@ pub(super) fn parse(sources: &Sources) -> Result<Config, Faults> {
     let mut root = Section::new(&reading, "", Place::Whole, table);
     let server = read(&mut root, "server", Server::read);
     let limits = read(&mut root, "limits", Limits::read);
+    let credentials = read(&mut root, "credentials", CredentialSettings::read);
     let providers = read_providers(&mut root);
     let tenants = read_tenants(&mut root, &providers, favourite);
     let prices = Prices::read(&mut root, &providers);
+    let api_keys = keys_of(&tenants, &root);
     root.finish();
     let faults = reading.faults.into_inner();
     if !faults.is_empty() {
@@ -44,7 +47,7 @@ pub(super) fn parse(sources: &Sources) -> Result<Config, Faults> {
     let mut files: Vec<_> = sources.file.iter().map(|(path, _)| path.clone()).collect();
     files.extend(sources.env_files.iter().cloned());
     files.extend(reading.files.into_inner());
-    let config = Config { server, limits, providers, tenants, prices, notices, files };
+    let config = Config { server, limits, credentials, api_keys, providers, tenants, prices, notices, files };
     Ok(noticed(config))
 }
 
@@ -83,6 +86,26 @@ fn read_tenants(
         tenants.insert(name, Arc::new(tenant));
     }
     tenants
+}
+
+/// What opens which tenant. Two tenants that one credential opens could not be told apart.
+fn keys_of(tenants: &BTreeMap<String, Arc<Tenant>>, root: &Section<'_>) -> KeyTable {
+    let mut keys = KeyTable::default();
+    let mut issuers = BTreeMap::new();
+    for tenant in tenants.values() {
+        let added = tenant.api_key.as_ref().map_or(Ok(()), |secret| keys.add_chosen(&tenant.name, secret));
+        if let Err(other) = added {
+            let what = format!("tenants `{other}` and `{}` have the same api_key", tenant.name);
+            root.fault(root.place(), what, "give each its own: openssl rand -hex 32");
+        }
+        let Some(jwt) = &tenant.jwt else { continue };
+        if let Some(other) = issuers.insert((&jwt.issuer, &jwt.audience), &tenant.name) {
+            let what =
+                format!("tenants `{other}` and `{}` have the same jwt issuer and audience", tenant.name);
+            root.fault(root.place(), what, "give each its own audience");
+        }
+    }
+    keys
 }
 
 /// What the user said, in all places.
@@ -155,6 +178,10 @@ fn plain_server(variables: &BTreeMap<String, String>, written: Option<&str>) -> 
         if let Some(value) = variable(variables, name) {
             put(&mut table, &["limits", key], name, Value::Loose(value.into()));
         }
+    }
+    if let Some(value) = variable(variables, "PATCHBAY_SIGNING_KEY") {
+        let name = "PATCHBAY_SIGNING_KEY";
+        put(&mut table, &["credentials", "signing_keys"], name, Value::Loose(value.into()));
     }
     let (host, port) = (variable(variables, "SERVER_HOST"), variable(variables, "SERVER_PORT"));
     let name = match (host, port) {
@@ -285,6 +312,11 @@ fn entry(table: Table) -> Entry {
 
 /// Adds what the operator should know.
 fn noticed(mut config: Config) -> Config {
+    if config.credentials.signing_keys.is_empty() && !config.api_keys.is_empty() {
+        let notice =
+            "no PATCHBAY_SIGNING_KEY: client secrets are good on this machine only, and until it restarts";
+        config.notices.push(notice.into());
+    }
     for tenant in config.tenants.values() {
         if tenant.twilio.auth_tokens.is_empty() {
             config.notices.push(format!(

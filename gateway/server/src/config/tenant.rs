@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::jwt::JwtIssuer;
 use super::provider::Provider;
 use super::route::{Route, RouteContext};
-use super::section::Section;
+use super::section::{Located, Section};
 use super::spend::SpendLimit;
 use super::{count, host_of, is_loopback_host};
+use crate::credential::origin::{AllowedOrigins, Origin};
 use crate::secret::Secret;
 
 /// Owner of configuration and quota; unit of isolation and billing.
@@ -19,8 +21,13 @@ pub struct Tenant {
     /// Its name in the configuration and in addresses.
     #[serde(skip)]
     pub name: String,
-    /// Opens `/v1/calls`.
+    /// A key with every permission.
     pub api_key: Option<Secret>,
+    /// Pages whose scripts may come.
+    pub allowed_origins: AllowedOrigins,
+    /// Who vouches for its users.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwt: Option<JwtIssuer>,
     /// Its quota.
     pub limits: TenantLimits,
     /// What it may spend.
@@ -68,6 +75,8 @@ impl Tenant {
         favourite: Option<&str>,
     ) -> Self {
         let api_key = section.secret("api_key", "PATCHBAY_API_KEY");
+        let allowed_origins = allowed_origins(section);
+        let jwt = with_section(section, "jwt", JwtIssuer::read);
         let limits = with_section(section, "limits", TenantLimits::read);
         let spend = with_section(section, "spend", SpendLimit::read);
         let twilio = with_section(section, "twilio", TwilioAccount::read);
@@ -78,8 +87,33 @@ impl Tenant {
             inner.finish();
             routes.insert(route_name, Arc::new(route));
         }
-        Self { name: name.to_owned(), api_key, limits, spend, twilio, routes }
+        Self { name: name.to_owned(), api_key, allowed_origins, jwt, limits, spend, twilio, routes }
     }
+}
+
+/// Origins to the byte, or the one word `*`.
+fn allowed_origins(section: &mut Section<'_>) -> AllowedOrigins {
+    let written = section.texts("allowed_origins", "https://app.example.com");
+    if let [only] = written.as_slice()
+        && only.value == "*"
+    {
+        return AllowedOrigins::Any;
+    }
+    let read = |text: Located<String>| match Origin::parse(&text.value) {
+        Ok(origin) => Some(origin),
+        Err((what, instead)) => {
+            let instead = instead.unwrap_or_else(|| "https://app.example.com".into());
+            let what = format!("an origin of `{}` {what}", section.name("allowed_origins"));
+            section.fault(
+                &text.place,
+                what,
+                format!("write \"{instead}\", or [\"*\"] for every page there is"),
+            );
+            None
+        }
+    };
+    let these: Vec<_> = written.into_iter().filter_map(read).collect();
+    if these.is_empty() { AllowedOrigins::None } else { AllowedOrigins::These(these) }
 }
 
 fn with_section<T>(

@@ -505,6 +505,7 @@ fn the_shipped_file_is_the_defaults_and_its_examples_work() {
     {
         all.set(name, "x");
     }
+    all.set("PATCHBAY_SIGNING_KEY", &"x".repeat(32));
     let config = Config::parse(&all).unwrap();
     assert_eq!(config.providers.len(), 4);
     let default = Config::parse(&variables(&[("OPENAI_API_KEY", "x")])).unwrap();

@@ -398,9 +398,10 @@ async fn without_a_token_only_this_machine_is_answered() {
 #[tokio::test]
 async fn errors_have_openais_shape() {
     let house = house(&[]);
-    let missing = house.send(Request::get("/nothing").body(Body::empty()).unwrap()).await;
+    let asked = Request::get("/nothing").header("origin", "https://gw.example.com");
+    let missing = house.send(asked.body(Body::empty()).unwrap()).await;
     assert_eq!(missing.status, StatusCode::NOT_FOUND);
-    assert_eq!(missing.headers["access-control-allow-origin"], "*");
+    assert_eq!(missing.headers["access-control-allow-origin"], "https://gw.example.com");
     let error: serde_json::Value = serde_json::from_str(&missing.body).unwrap();
     assert_eq!(error["error"]["type"], "invalid_request_error");
     assert_eq!(error["error"]["code"], "not_found");
