@@ -20,6 +20,9 @@ pub mod health;
 pub mod twilio;
 pub mod usage;
 
+#[cfg(test)]
+mod tests;
+
 use cross_origin::cross_origin;
 use error::ApiError;
 

@@ -20,6 +20,7 @@ pub mod origin;
 pub mod scope;
 pub mod shown;
 pub mod signing;
+mod stored;
 pub mod strict_json;
 pub mod token;
 pub mod verifying_key;

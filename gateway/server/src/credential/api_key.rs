@@ -159,13 +159,21 @@ impl KeyTable {
     #[must_use]
     pub fn find(&self, shown: &Shown<'_>, now: u64) -> Option<&KeyRow> {
         let candidates = [self.by_id.get(shown.id), self.chosen.get(&shown.sha256)];
-        candidates.into_iter().fold(None, |found, candidate| {
-            let against = candidate.map_or(&NOBODY, |row| &row.sha256);
-            let fits = against.ct_eq(&shown.sha256);
+        let mut found = None;
+        for candidate in candidates {
             let good = candidate.map_or(Choice::from(0), |row| row.is_good_at(now));
-            if bool::from(fits & good) { candidate } else { found }
-        })
+            if bool::from(fits(candidate, shown) & good) {
+                found = candidate;
+            }
+        }
+        found
     }
+}
+
+fn fits(candidate: Option<&KeyRow>, shown: &Shown<'_>) -> Choice {
+    #[cfg(test)]
+    tests::COMPARISONS.with(|count| count.set(count.get() + 1));
+    candidate.map_or(&NOBODY, |row| &row.sha256).ct_eq(&shown.sha256)
 }
 
 /// What an unknown id is compared with.
@@ -231,6 +239,32 @@ mod tests {
     use crate::credential::scope::Scope;
 
     const NOW: u64 = 1_800_000_000;
+
+    thread_local! {
+        /// How many comparisons this thread has made: work is counted, not timed.
+        pub(super) static COMPARISONS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+    }
+
+    #[test]
+    fn an_unknown_key_costs_as_many_comparisons_as_a_known_one() {
+        let (key, row) = minted();
+        let (stranger, _) = minted();
+        let expired = KeyTable::new([KeyRow { expires_at: Some(1), ..row.clone() }]);
+        let table = KeyTable::new([row.clone()]);
+        let cost = |table: &KeyTable, shown: &str| {
+            COMPARISONS.set(0);
+            let _ = table.find(&Shown::new(shown), NOW);
+            COMPARISONS.get()
+        };
+        let usual = cost(&table, key.expose());
+        assert_eq!(usual, 2);
+        let wrong_secret = format!("{PREFIX}{}_{}", row.id, parts(stranger.expose()).unwrap().1);
+        for shown in [stranger.expose(), &wrong_secret, "", "pbk_", "ek_x.y", "anything"] {
+            assert_eq!(cost(&table, shown), usual, "{shown}");
+        }
+        assert_eq!(cost(&expired, key.expose()), usual);
+        assert_eq!(cost(&KeyTable::default(), key.expose()), usual, "even with no key at all");
+    }
 
     fn minted() -> (ApiKey, KeyRow) {
         ApiKey::mint("t1", "ci", [Scope::CallsRead].into_iter().collect(), NOW)
