@@ -69,10 +69,7 @@ impl JwtIssuer {
         });
         let audience =
             needed(section, "audience", "patchbay", |section| section.optional("audience", "patchbay"));
-        let leeway = match section.place_if("leeway_seconds") {
-            Some(_) => section.integer("leeway_seconds", 0..=300)?,
-            None => 30,
-        };
+        let leeway = section.integer("leeway_seconds", 0..=300).unwrap_or(30);
         let user_claim =
             section.optional("user_claim", "sub").map_or_else(|| "sub".into(), |claim| claim.value);
         let scopes_claim = section.optional("scopes_claim", "scope").map(|claim| claim.value);

@@ -55,11 +55,6 @@ impl<'a> Section<'a> {
         self.table.get(key).map_or_else(|| self.place.clone(), |entry| entry.node.place.clone())
     }
 
-    /// Where `key` is written, if it is. To be asked before the key is read.
-    pub(super) fn place_if(&self, key: &str) -> Option<Place> {
-        self.table.get(key).map(|entry| entry.node.place.clone())
-    }
-
     /// Whether nothing is written here that was not read yet.
     pub(super) fn is_empty(&self) -> bool {
         self.table.is_empty()
