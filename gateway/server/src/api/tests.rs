@@ -27,6 +27,7 @@ use crate::credential::api_key::ApiKey;
 use crate::credential::{Scope, Scopes, Sending};
 use crate::drain::Drain;
 use crate::journal::CallRecord;
+use crate::meter::Till;
 use crate::metrics::Metrics;
 use crate::secret::Private;
 use crate::transport::PortPending;
@@ -128,7 +129,9 @@ fn house() -> House {
     let (reload, config) = config::watch(Config::parse(&sources).unwrap(), None);
     let calls = Remembering::default();
     let bound = "127.0.0.1:8080".parse().unwrap();
-    let app = App::new(config, bound, Box::new(calls.clone()), Arc::new(Metrics::new()), Drain::default());
+    let metrics = Arc::new(Metrics::new());
+    let till = Till::in_memory(metrics.clone());
+    let app = App::new(config, bound, Box::new(calls.clone()), metrics, Drain::default(), till);
     House { router: api::public(&app), app, calls, _reload: reload }
 }
 
@@ -213,8 +216,12 @@ fn jwt(audience: &str, scope: &str) -> String {
 /// Every route of `/v1` that names an object of a tenant. [`every_route_of_a_tenant_is_in_the_list`] keeps it whole.
 const OBJECTS: &[(&str, &str)] = &[("GET", "/v1/calls/{id}"), ("POST", "/v1/calls/{id}/hangup")];
 /// Those that name none.
-const OTHERS: &[(&str, &str)] =
-    &[("GET", "/v1/calls"), ("POST", "/v1/calls"), ("POST", "/v1/realtime/client_secrets")];
+const OTHERS: &[(&str, &str)] = &[
+    ("GET", "/v1/calls"),
+    ("POST", "/v1/calls"),
+    ("GET", "/v1/usage"),
+    ("POST", "/v1/realtime/client_secrets"),
+];
 
 #[test]
 fn every_route_of_a_tenant_is_in_the_list() {
@@ -369,6 +376,7 @@ async fn a_credential_does_what_it_may_and_no_more() {
         ("GET", format!("/v1/calls/{id}"), Scope::CallsRead),
         ("POST", format!("/v1/calls/{id}/hangup"), Scope::CallsWrite),
         ("POST", "/v1/calls".to_owned(), Scope::CallsWrite),
+        ("GET", "/v1/usage".to_owned(), Scope::UsageRead),
         ("POST", "/v1/realtime/client_secrets".to_owned(), Scope::SecretsCreate),
     ];
     for (method, path, needed) in &table {
