@@ -37,7 +37,7 @@ use client_secret::Terms;
 use grants::Grants;
 use jwks::Jwks;
 use origin::{AllowedOrigins, Origin, Page};
-use signing::{ProcessKey, SigningKeys};
+use signing::{OwnKey, SigningKeys};
 use token::Token;
 
 use crate::config::{Config, JwtIssuer, JwtKeys, Tenant};
@@ -48,7 +48,7 @@ use crate::transport::Dialer;
 pub struct Credentials {
     /// The gateway's own origin: its pages may always come.
     own: Option<Origin>,
-    process: ProcessKey,
+    process: OwnKey,
     /// Keys of the store, replaced as a whole.
     stored: RwLock<Arc<KeyTable>>,
     grants: Grants,
@@ -62,7 +62,7 @@ impl Credentials {
     pub fn new(public_url: &str, dialer: Dialer) -> Self {
         Self {
             own: Origin::of_url(public_url),
-            process: ProcessKey::new(),
+            process: OwnKey::new(),
             stored: RwLock::default(),
             grants: Grants::default(),
             jwks: Jwks::new(dialer),

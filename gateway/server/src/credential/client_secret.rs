@@ -126,7 +126,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::credential::signing::ProcessKey;
+    use crate::credential::signing::OwnKey;
 
     fn terms() -> Terms {
         Terms {
@@ -140,13 +140,13 @@ mod tests {
         }
     }
 
-    fn signed(terms: &Terms, process: &ProcessKey) -> String {
+    fn signed(terms: &Terms, process: &OwnKey) -> String {
         ClientSecret::sign(terms, &SigningKeys::new(&[], process)).unwrap().expose().to_owned()
     }
 
     #[test]
     fn a_client_secret_carries_its_terms_and_fits_a_subprotocol() {
-        let process = ProcessKey::new();
+        let process = OwnKey::new();
         let text = signed(&terms(), &process);
         let terms = terms();
         let read = verify(&text, &SigningKeys::new(&[], &process)).unwrap();
@@ -161,13 +161,13 @@ mod tests {
 
     #[test]
     fn another_processs_secret_is_none() {
-        let text = signed(&terms(), &ProcessKey::new());
-        assert!(verify(&text, &SigningKeys::new(&[], &ProcessKey::new())).is_none());
+        let text = signed(&terms(), &OwnKey::new());
+        assert!(verify(&text, &SigningKeys::new(&[], &OwnKey::new())).is_none());
     }
 
     #[test]
     fn a_tag_alone_or_a_body_alone_opens_nothing() {
-        let process = ProcessKey::new();
+        let process = OwnKey::new();
         let keys = SigningKeys::new(&[], &process);
         let text = signed(&terms(), &process);
         let (body, tag) = text.split_once('.').unwrap();
@@ -190,7 +190,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_change_of_a_client_secret_is_refused(at: prop::sample::Index, to in "[A-Za-z0-9._-]") {
-            let process = ProcessKey::new();
+            let process = OwnKey::new();
             let keys = SigningKeys::new(&[], &process);
             let text = signed(&terms(), &process);
             let at = at.index(text.len());

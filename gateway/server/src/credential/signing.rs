@@ -27,15 +27,15 @@ impl Purpose {
 }
 
 /// A secret of this process alone, for a gateway that has no `PATCHBAY_SIGNING_KEY`.
-pub struct ProcessKey([u8; 32]);
+pub struct OwnKey([u8; 32]);
 
-impl fmt::Debug for ProcessKey {
+impl fmt::Debug for OwnKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ProcessKey([redacted])")
+        f.write_str("OwnKey([redacted])")
     }
 }
 
-impl ProcessKey {
+impl OwnKey {
     /// A new one.
     #[must_use]
     pub fn new() -> Self {
@@ -43,7 +43,7 @@ impl ProcessKey {
     }
 }
 
-impl Default for ProcessKey {
+impl Default for OwnKey {
     fn default() -> Self {
         Self::new()
     }
@@ -55,7 +55,7 @@ pub struct SigningKeys<'k>(Vec<&'k [u8]>);
 impl<'k> SigningKeys<'k> {
     /// The configured secrets, or the process's own.
     #[must_use]
-    pub fn new(configured: &'k [Secret], process: &'k ProcessKey) -> Self {
+    pub fn new(configured: &'k [Secret], process: &'k OwnKey) -> Self {
         let keys: Vec<_> = configured.iter().map(|key| key.expose().as_bytes()).collect();
         Self(if keys.is_empty() { vec![&process.0] } else { keys })
     }
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn both_keys_of_a_rotation_verify_and_the_first_signs() {
-        let process = ProcessKey::new();
+        let process = OwnKey::new();
         let (old, both, new) = ([secret("old")], [secret("new"), secret("old")], [secret("new")]);
         let sign = |keys| SigningKeys::new(keys, &process).sign(Purpose::ClientSecret, b"m");
         let verify =
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn without_a_key_each_process_has_its_own() {
-        let (one, two) = (ProcessKey::new(), ProcessKey::new());
+        let (one, two) = (OwnKey::new(), OwnKey::new());
         let tag = SigningKeys::new(&[], &one).sign(Purpose::ClientSecret, b"m");
         assert!(SigningKeys::new(&[], &one).verify(Purpose::ClientSecret, b"m", &tag));
         assert!(!SigningKeys::new(&[], &two).verify(Purpose::ClientSecret, b"m", &tag));

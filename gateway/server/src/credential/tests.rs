@@ -154,7 +154,7 @@ async fn a_client_secret_of_a_tenant_that_is_gone_opens_nothing() {
 fn what_is_signed_with_is_never_printed() {
     let credentials = Credentials::new("https://gw.example.com", Dialer::new());
     let text = format!("{credentials:?}");
-    assert!(text.contains("ProcessKey([redacted])"), "{text}");
+    assert!(text.contains("OwnKey([redacted])"), "{text}");
     let config = config("", &[("PATCHBAY_SIGNING_KEY", "a canary of thirty-two characters ..")]);
     assert!(!config.to_toml().contains("canary") && !format!("{config:?}").contains("canary"));
     assert!(config.to_toml().contains("signing_keys"));
