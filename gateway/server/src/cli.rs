@@ -12,6 +12,8 @@ pub mod bench;
 pub mod call;
 pub mod check;
 pub mod demo;
+pub mod keys;
+pub mod migrate;
 pub mod replay;
 pub mod serve;
 pub mod signature;
@@ -58,6 +60,12 @@ enum Command {
     /// Runs a recorded call again and finds the first output that differs.
     #[command(after_help = replay::EXAMPLE)]
     Replay(replay::ReplayArgs),
+    /// Brings the database to this version's schema. SQLite is backed up before.
+    #[command(after_help = migrate::EXAMPLE)]
+    Migrate(migrate::MigrateArgs),
+    /// Changes the keys that personal data and secrets are sealed with.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Signs requests as Twilio does, for tests.
     #[command(hide = true, after_help = signature::EXAMPLE)]
     Signature(signature::SignatureArgs),
@@ -75,6 +83,8 @@ impl Cli {
             Command::Bench(args) => bench::run(args).await,
             Command::Relay(args) => bench::relay::run(args).await,
             Command::Replay(args) => replay::run(&args),
+            Command::Migrate(args) => migrate::run(&args).await,
+            Command::Keys(command) => keys::run(command).await,
             Command::Signature(args) => signature::run(&args),
         }
     }

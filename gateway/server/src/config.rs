@@ -25,6 +25,7 @@ mod route;
 mod section;
 mod sources;
 mod spend;
+mod storage;
 mod tenant;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ pub use route::{AudioChoice, BargeIn, NoiseReduction, Route, TurnDetection};
 use section::Section;
 pub use sources::{Sources, SourcesError};
 pub use spend::{Period, Policy, SpendLimit};
+pub use storage::{DatabaseUrl, Storage};
 pub(crate) use tenant::is_sid;
 pub use tenant::{Tenant, TenantLimits, TwilioAccount};
 
@@ -57,6 +59,8 @@ pub struct Config {
     /// The tenants' own keys.
     #[serde(skip)]
     pub api_keys: KeyTable,
+    /// Where calls, usage and identities are kept.
+    pub storage: Storage,
     /// By name.
     pub providers: BTreeMap<String, Arc<Provider>>,
     /// By name.

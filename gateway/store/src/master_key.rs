@@ -87,20 +87,39 @@ impl MasterKey {
         file.sync_all()
     }
 
-    /// In the place of the key file beside a SQLite database, after `keys rotate`.
+    /// Writes the key to `PATH.key.new` beside a SQLite database, to take the key file's place after `keys rotate`.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub fn replace_beside(&self, database: &Path) -> Result<(), StoreError> {
+    /// The file cannot be written, or an earlier rotation left one.
+    pub fn stage_beside(&self, database: &Path) -> Result<StagedKey, StoreError> {
         let file = key_file(database);
-        let new = file.with_extension("key.new");
-        let written = self.write_to(&new).and_then(|()| std::fs::rename(&new, &file));
-        written.map_err(|error| unusable(&file, &error.to_string()))
+        let mut new = file.as_os_str().to_owned();
+        new.push(".new");
+        let new = PathBuf::from(new);
+        self.write_to(&new).map_err(|error| unusable(&new, &error.to_string()))?;
+        Ok(StagedKey { new, file })
     }
 
     /// A key for one purpose.
     pub(crate) fn derive(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
         keyed_hash(&self.0, purpose.as_bytes())
+    }
+}
+
+/// A key file that waits for its place.
+#[derive(Debug)]
+pub struct StagedKey {
+    new: PathBuf,
+    file: PathBuf,
+}
+
+impl StagedKey {
+    /// The database is wrapped with it: it takes the old one's place.
+    ///
+    /// # Errors
+    /// The file cannot be moved; both are there still.
+    pub fn put_in_place(self) -> Result<(), StoreError> {
+        std::fs::rename(&self.new, &self.file).map_err(|error| unusable(&self.new, &error.to_string()))
     }
 }
 

@@ -96,9 +96,13 @@ impl Counters {
     }
 }
 
+/// Entries on their way. A list of pointers grows, and is taken, without moving half a kilobyte for each entry.
+#[expect(clippy::vec_box, reason = "the list is moved and grown under a lock that the media path takes")]
+pub(crate) type Waiting = Vec<Box<Entry>>;
+
 /// The queue. Its lock protects a list of pointers, for the time of adding one or of taking the list as a whole.
 pub(crate) struct Queue {
-    waiting: Mutex<Vec<Box<Entry>>>,
+    waiting: Mutex<Waiting>,
     pub(crate) wake: Notify,
     pub(crate) counters: Counters,
 }
@@ -128,7 +132,7 @@ impl Queue {
     }
 
     /// Takes everything, and leaves the emptied `into` in its place.
-    pub(crate) fn take(&self, into: &mut Vec<Box<Entry>>) {
+    pub(crate) fn take(&self, into: &mut Waiting) {
         into.clear();
         std::mem::swap(&mut *self.waiting.lock().expect("nothing under this lock panics"), into);
     }

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use crate::BATCH_MAX;
 use crate::error::StoreError;
 use crate::master_key::MasterKey;
-use crate::queue::{Counters, Lane, Queue};
+use crate::queue::{Counters, Lane, Queue, Waiting};
 use crate::row::Entry;
 use crate::spill::{Spill, SpillOptions};
 use crate::store::{Forgotten, Store, Subject};
@@ -138,7 +138,7 @@ struct Writing {
     store: Arc<dyn Store>,
     spill: Option<Spill>,
     /// Taken from the queue, neither in the store nor in the spill yet.
-    waiting: Vec<Box<Entry>>,
+    waiting: Waiting,
     retry: Duration,
     /// The store is away; when to try again.
     retry_at: Option<Instant>,
@@ -180,7 +180,7 @@ impl Writing {
     }
 
     /// Adds what was taken to what waits, as far as each lane has room.
-    fn admit(&mut self, taken: &mut Vec<Box<Entry>>) {
+    fn admit(&mut self, taken: &mut Waiting) {
         for entry in taken.drain(..) {
             let lane = Lane::of(&entry);
             if lane.has_room(self.waiting.len()) {

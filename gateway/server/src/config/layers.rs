@@ -10,6 +10,7 @@ use super::prices::Prices;
 use super::provider::{Provider, ProviderKind};
 use super::section::{Reading, Section};
 use super::sources::Sources;
+use super::storage::Storage;
 use super::tenant::Tenant;
 use super::tree::{self, Entry, Node, Table, Value, merge, put, take_table};
 use super::{Config, CredentialSettings, Limits, Server};
@@ -35,6 +36,7 @@ pub(super) fn parse(sources: &Sources) -> Result<Config, Faults> {
     let server = read(&mut root, "server", Server::read);
     let limits = read(&mut root, "limits", Limits::read);
     let credentials = read(&mut root, "credentials", CredentialSettings::read);
+    let storage = read(&mut root, "storage", Storage::read);
     let providers = read_providers(&mut root);
     let tenants = read_tenants(&mut root, &providers, favourite);
     let prices = Prices::read(&mut root, &providers);
@@ -47,7 +49,8 @@ pub(super) fn parse(sources: &Sources) -> Result<Config, Faults> {
     let mut files: Vec<_> = sources.file.iter().map(|(path, _)| path.clone()).collect();
     files.extend(sources.env_files.iter().cloned());
     files.extend(reading.files.into_inner());
-    let config = Config { server, limits, credentials, api_keys, providers, tenants, prices, notices, files };
+    let config =
+        Config { server, limits, credentials, api_keys, storage, providers, tenants, prices, notices, files };
     Ok(noticed(config))
 }
 
@@ -125,15 +128,14 @@ fn said(sources: &Sources, notices: &mut Vec<String>) -> Result<Said, Fault> {
     merge(&mut declared, prefixed.clone());
     let server = plain_server(&sources.variables, written_listen(&explicit));
     merge(&mut explicit, server);
+    merge(&mut explicit, plain_storage(&sources.variables));
     merge(&mut explicit, prefixed);
     let mut table = Table::new();
     let favourite = plain_providers(&sources.variables, &declared, &mut table, notices);
     plain_twilio(&sources.variables, &declared, &mut table);
     merge(&mut table, explicit);
-    for (name, what) in [("DATABASE_URL", "a database"), ("REDIS_URL", "Redis")] {
-        if variable(&sources.variables, name).is_some() {
-            notices.push(format!("{name} is set, but this version does not use {what} yet"));
-        }
+    if variable(&sources.variables, "REDIS_URL").is_some() {
+        notices.push("REDIS_URL is set, but this version does not use Redis yet".to_owned());
     }
     Ok(Said { table, favourite })
 }
@@ -195,6 +197,17 @@ fn plain_server(variables: &BTreeMap<String, String>, written: Option<&str>) -> 
     let bare_v6 = host.contains(':') && !host.starts_with('[');
     let listen = if bare_v6 { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     put(&mut table, &["server", "listen"], name, Value::Loose(listen));
+    table
+}
+
+/// Plain variables of the store: the environment wins over the file.
+fn plain_storage(variables: &BTreeMap<String, String>) -> Table {
+    let mut table = Table::new();
+    for (name, key) in [("DATABASE_URL", "url"), ("PATCHBAY_MASTER_KEY", "master_key")] {
+        if let Some(value) = variable(variables, name) {
+            put(&mut table, &["storage", key], name, Value::Loose(value.into()));
+        }
+    }
     table
 }
 
@@ -316,6 +329,11 @@ fn noticed(mut config: Config) -> Config {
         let notice =
             "no PATCHBAY_SIGNING_KEY: client secrets are good on this machine only, and until it restarts";
         config.notices.push(notice.into());
+    }
+    if config.storage.url.is_none() {
+        let notice =
+            "no storage.url or DATABASE_URL: calls, usage and keys are in memory, and nothing is kept";
+        config.notices.push(notice.to_owned());
     }
     for tenant in config.tenants.values() {
         if tenant.twilio.auth_tokens.is_empty() {

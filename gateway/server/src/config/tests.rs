@@ -414,7 +414,7 @@ fn plain_variables_reach_their_keys() {
     assert_eq!(tokens, ["one", "two"]);
     assert_eq!(tenant.twilio.rest_credential().unwrap().0, "AC00000000000000000000000000000001");
     assert_eq!(tenant.api_key.as_ref().unwrap().expose(), "pbk_secret");
-    assert_eq!(config.notices.iter().filter(|notice| notice.contains("does not use")).count(), 2);
+    assert_eq!(config.notices.iter().filter(|notice| notice.contains("does not use")).count(), 1);
 }
 
 #[test]
@@ -506,6 +506,7 @@ fn the_shipped_file_is_the_defaults_and_its_examples_work() {
         all.set(name, "x");
     }
     all.set("PATCHBAY_SIGNING_KEY", &"x".repeat(32));
+    all.set("PATCHBAY_MASTER_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=");
     let config = Config::parse(&all).unwrap();
     assert_eq!(config.providers.len(), 4);
     let default = Config::parse(&variables(&[("OPENAI_API_KEY", "x")])).unwrap();
@@ -601,4 +602,47 @@ fn what_has_no_price_is_told_and_a_spend_limit_that_cannot_see_it_too() {
     let wanted = "[prices] has none for responses of a-model-of-tomorrow at openai: its cost is told as 0, and the \
                   spend limit does not see it";
     assert!(notices.iter().any(|notice| notice == wanted), "{notices:?}");
+}
+
+#[test]
+fn without_a_database_nothing_is_kept_and_a_notice_says_so() {
+    let config = Config::parse(&sources(PARROT)).unwrap();
+    assert_eq!((config.storage.address(), config.storage.spill().is_none()), ("memory:", true));
+    assert!(config.notices.iter().any(|notice| notice.contains("nothing is kept")));
+    let kept = sources(&format!("{PARROT}[storage]\nurl = \"sqlite:///tmp/p.db\""));
+    let config = Config::parse(&kept).unwrap();
+    assert!(!config.notices.iter().any(|notice| notice.contains("nothing is kept")));
+    assert_eq!(config.storage.spill().unwrap().folder, PathBuf::from("/tmp/p.db.spill"));
+    let days = config.storage.retention;
+    assert_eq!((days.transcripts_days, days.calls_days, days.usage_days), (30, 395, 2_555));
+}
+
+#[test]
+fn a_databases_password_is_taken_from_a_variable_and_printed_nowhere() {
+    let written = sources(&format!("{PARROT}[storage]\nurl = \"postgres://me:s3cret@db/x\""));
+    let fault = faults(&written);
+    assert!(
+        fault.starts_with("p.toml:3:7: `storage.url` holds a password") && !fault.contains("s3cret"),
+        "{fault}"
+    );
+    let mut given = sources(PARROT);
+    given.set("DATABASE_URL", "postgres://me:s3cret@db/x?password=s3cret");
+    given.set("PATCHBAY_MASTER_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=");
+    let config = Config::parse(&given).unwrap();
+    assert_eq!(config.storage.address(), "postgres://me:s3cret@db/x?password=s3cret");
+    let printed = format!("{config:?} {}", config.to_toml());
+    assert!(!printed.contains("s3cret") && !printed.contains("BwcHBw"), "{printed}");
+    assert!(printed.contains("postgres://me:[redacted]@db/x"), "{printed}");
+}
+
+#[test]
+fn a_bad_master_key_or_address_is_refused_without_printing_it() {
+    for (text, said) in [
+        ("url = \"mysql://x\"", "`storage.url` is the address of no database that is known"),
+        ("master_key = \"literal\"", "`storage.master_key` is a secret"),
+        ("master_key = { env = \"KEY\" }", "the master key is not 32 bytes in base64"),
+    ] {
+        let fault = faults(&sources(&format!("{PARROT}[storage]\n{text}")));
+        assert!(fault.contains(said) && !fault.contains("sk-from-the-environment"), "{fault}");
+    }
 }

@@ -36,7 +36,7 @@ impl Double {
             }
         }
         for i in 1..double.reports.len() {
-            let j = i - double.chance(i.min(1_000) as u64) as usize;
+            let j = i - usize::try_from(double.chance(i.min(1_000) as u64)).unwrap();
             double.reports.swap(i, j);
         }
         double

@@ -59,7 +59,7 @@ pub(crate) fn said(tenant: &str, call: &str, seq: u32, text: &str) -> Transcript
         call: call.into(),
         seq,
         item: Some(format!("item_{seq}")),
-        role: if seq % 2 == 0 { "user".into() } else { "assistant".into() },
+        role: if seq.is_multiple_of(2) { "user".into() } else { "assistant".into() },
         at_ms: u64::from(seq) * 1_000,
         text: private(text),
         heard_ms: (seq == 1).then_some(900),
