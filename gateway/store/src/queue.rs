@@ -97,7 +97,6 @@ impl Counters {
 }
 
 /// Entries on their way. A list of pointers grows, and is taken, without moving half a kilobyte for each entry.
-#[expect(clippy::vec_box, reason = "the list is moved and grown under a lock that the media path takes")]
 pub(crate) type Waiting = Vec<Box<Entry>>;
 
 /// The queue. Its lock protects a list of pointers, for the time of adding one or of taking the list as a whole.
