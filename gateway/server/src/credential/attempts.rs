@@ -46,6 +46,8 @@ pub struct Attempts(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
+    /// One for all: to make one costs thirty times as much as to read it.
+    clock: DefaultClock,
     per_minute: Option<NonZeroU32>,
     sources: HashMap<Source, DefaultDirectRateLimiter>,
     others: Option<DefaultDirectRateLimiter>,
@@ -61,8 +63,8 @@ impl Attempts {
     pub fn fail(&self, source: Source, per_minute: NonZeroU32) -> Result<(), Duration> {
         let mut table = self.0.lock().expect("nobody panics while holding the table");
         table.use_quota(per_minute);
-        let limiter = table.limiter(source, per_minute);
-        limiter.check().map_err(|until| until.wait_time_from(DefaultClock::default().now()))
+        let now = table.clock.now();
+        table.limiter(source, per_minute).check().map_err(|until| until.wait_time_from(now))
     }
 }
 
@@ -70,12 +72,13 @@ impl Table {
     /// A reloaded configuration begins anew.
     fn use_quota(&mut self, per_minute: NonZeroU32) {
         if self.per_minute != Some(per_minute) {
-            *self = Self { per_minute: Some(per_minute), ..Self::default() };
+            *self = Self { per_minute: Some(per_minute), clock: self.clock.clone(), ..Self::default() };
         }
     }
 
     fn limiter(&mut self, source: Source, per_minute: NonZeroU32) -> &DefaultDirectRateLimiter {
-        let fresh = || RateLimiter::direct(Quota::per_minute(per_minute));
+        let clock = &self.clock;
+        let fresh = || RateLimiter::direct_with_clock(Quota::per_minute(per_minute), clock.clone());
         if self.sources.len() >= SOURCES_MAX && !self.sources.contains_key(&source) {
             // A look at all of them, once for as many failures as there are of them.
             self.beyond += 1;
