@@ -11,6 +11,7 @@ use axum::routing::{get, post};
 
 use crate::app::App;
 
+pub mod admin;
 pub mod caller;
 pub mod calls;
 pub mod client_secrets;
@@ -53,7 +54,7 @@ pub fn public(app: &Arc<App>) -> Router {
 
 /// Everything that only operators may reach.
 pub fn admin(app: &Arc<App>) -> Router {
-    let routes = Router::new()
+    let routes = admin::routes(app)
         .route("/metrics", get(health::metrics))
         .route("/admin/usage", get(usage::of_all))
         .route("/livez", get(health::live))

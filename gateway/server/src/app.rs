@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::admission::Admission;
 use crate::api::twilio::phone::Phones;
+use crate::archive::Archive;
 use crate::calls::{CallPlan, Calls};
 use crate::config::{Config, PublicUrl};
 use crate::credential::Credentials;
@@ -16,6 +17,8 @@ use crate::drain::Drain;
 use crate::journal::CallRecord;
 use crate::meter::Till;
 use crate::metrics::Metrics;
+use crate::overload::Overload;
+use crate::registry::Registry;
 use crate::transport::{Dialer, PortPending};
 use crate::twilio_rest::TwilioRest;
 
@@ -34,6 +37,8 @@ pub trait CallTable: Send + Sync {
     fn record(&self, id: &str) -> Option<CallRecord>;
     /// Every call that is known, newest first.
     fn list(&self) -> Vec<CallRecord>;
+    /// Forgets the calls that ended.
+    fn drop_ended(&self);
 }
 
 impl CallTable for Arc<Calls> {
@@ -64,6 +69,10 @@ impl CallTable for Arc<Calls> {
     fn list(&self) -> Vec<CallRecord> {
         Calls::list(self)
     }
+
+    fn drop_ended(&self) {
+        Calls::drop_ended(self);
+    }
 }
 
 /// What every request shares.
@@ -82,8 +91,14 @@ pub struct App {
     pub credentials: Credentials,
     /// Who is let in.
     pub admission: Arc<Admission>,
+    /// How late we are.
+    pub overload: Arc<Overload>,
     /// What calls cost.
     pub till: Till,
+    /// What is kept.
+    pub archive: Archive,
+    /// Tenants that are managed at run time, if there is a database.
+    pub registry: Option<Arc<Registry>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Whether we are going down.
@@ -92,17 +107,49 @@ pub struct App {
     pub twilio: TwilioRest,
 }
 
-impl App {
-    /// Puts together what requests share; the public listener is bound to `bound`.
-    #[must_use]
-    pub fn new(
+/// What an [`App`] is put together from.
+pub struct AppParts {
+    /// The configuration in use.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// Where the public listener is bound.
+    pub bound: SocketAddr,
+    /// The calls of this machine.
+    pub calls: Box<dyn CallTable>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Whether we are going down.
+    pub drain: Drain,
+    /// What calls cost.
+    pub till: Till,
+    /// What is kept.
+    pub archive: Archive,
+    /// Tenants that are managed at run time, if there is a database.
+    pub registry: Option<Arc<Registry>>,
+    /// How late we are.
+    pub overload: Arc<Overload>,
+}
+
+#[cfg(test)]
+impl AppParts {
+    /// Of a machine that serves, without a database, whose calls are `calls`.
+    pub(crate) fn in_memory(
         config: watch::Receiver<Arc<Config>>,
         bound: SocketAddr,
         calls: Box<dyn CallTable>,
-        metrics: Arc<Metrics>,
-        drain: Drain,
-        till: Till,
-    ) -> Arc<Self> {
+    ) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let till = Till::in_memory(metrics.clone());
+        let archive = Archive::in_memory();
+        let (drain, registry, overload) = (Drain::default(), None, Arc::default());
+        Self { config, bound, calls, metrics, drain, till, archive, registry, overload }
+    }
+}
+
+impl App {
+    /// Puts together what requests share.
+    #[must_use]
+    pub fn new(parts: AppParts) -> Arc<Self> {
+        let AppParts { config, bound, calls, metrics, drain, till, archive, registry, overload } = parts;
         let public_url = config.borrow().public_url(bound);
         Arc::new(Self {
             is_local: bound.ip().is_loopback() && public_url.is_loopback(),
@@ -111,8 +158,11 @@ impl App {
             public_url,
             calls,
             phones: Phones::new(),
-            admission: Admission::new(Arc::clone(&till.spend)),
+            admission: Admission::new(Arc::clone(&till.spend), Arc::clone(&overload)),
+            overload,
             till,
+            archive,
+            registry,
             metrics,
             drain,
             twilio: TwilioRest::new(),

@@ -10,12 +10,15 @@ use patchbay_core::{Call, CallConfig, EndReason, Leg, Prompts};
 use patchbay_legs::{ConfigError, Media};
 use tokio::sync::{mpsc, watch};
 
+use crate::archive::Archive;
 use crate::cashier::Cashier;
 use crate::driver::{Control, Driver, Opener};
-use crate::journal::{CallRecord, Journal, SharedRecord};
+use crate::journal::{CallRecord, Desks, Journal, SharedRecord};
 use crate::meter::{Bill, Till};
 use crate::metrics::Metrics;
+use crate::overload::Overload;
 use crate::recorder::{Header, LegPlan, Recorder};
+use crate::scribe::{Beginning, Parties, Scribe};
 use crate::transport::Port;
 
 /// Requests that may wait for a busy call.
@@ -43,6 +46,10 @@ pub struct CallPlan {
     pub opener: Opener,
     /// Who pays what for it.
     pub bill: Bill,
+    /// Who talks to whom.
+    pub parties: Parties,
+    /// Whether words are kept.
+    pub keeps_words: bool,
     /// Held until the call is over, then dropped: the proof of admission.
     pub ticket: Box<dyn Send>,
 }
@@ -88,6 +95,24 @@ pub struct Calls {
     prompts: Prompts,
     recordings: Option<PathBuf>,
     till: Till,
+    archive: Archive,
+    overload: Arc<Overload>,
+}
+
+/// What all calls share.
+pub struct Shared {
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is said without a provider.
+    pub prompts: Prompts,
+    /// The folder for replayable recordings, if they are wanted.
+    pub recordings: Option<PathBuf>,
+    /// What calls cost.
+    pub till: Till,
+    /// What is kept.
+    pub archive: Archive,
+    /// How late we are.
+    pub overload: Arc<Overload>,
 }
 
 #[derive(Default)]
@@ -97,16 +122,12 @@ struct Tables {
 }
 
 impl Calls {
-    /// No calls yet. `recordings`: the folder for replayable recordings, if they are wanted.
+    /// No calls yet.
     #[must_use]
-    pub fn new(
-        metrics: Arc<Metrics>,
-        prompts: Prompts,
-        recordings: Option<PathBuf>,
-        till: Till,
-    ) -> Arc<Self> {
-        let live = watch::Sender::new(0);
-        Arc::new(Self { tables: Mutex::default(), live, metrics, prompts, recordings, till })
+    pub fn new(shared: Shared) -> Arc<Self> {
+        let Shared { metrics, prompts, recordings, till, archive, overload } = shared;
+        let (tables, live) = (Mutex::default(), watch::Sender::new(0));
+        Arc::new(Self { tables, live, metrics, prompts, recordings, till, archive, overload })
     }
 
     /// Starts a call: its callee is dialled at once, its caller may come later.
@@ -118,6 +139,16 @@ impl Calls {
         let call =
             Call::new(plan.config.clone(), self.prompts.clone(), patchbay_codec::transcoder, caller, callee);
         let record: SharedRecord = Arc::new(Mutex::new(CallRecord::new(&plan.id, &plan.tenant, &plan.route)));
+        let scribe = Scribe::new(
+            self.archive.writer.clone(),
+            Beginning {
+                party: &plan.bill.party,
+                parties: plan.parties,
+                caller: &plan.caller,
+                callee: &plan.callee,
+                keeps_words: plan.keeps_words,
+            },
+        );
         let header = Header {
             patchbay_recording: RECORDING,
             call: plan.config,
@@ -127,7 +158,14 @@ impl Calls {
         let recorder = self.recordings.as_ref().map(|folder| Recorder::start(folder, &plan.id, header));
         let (control, requests) = mpsc::channel(CONTROL_MAX);
         let cashier = Cashier::new(self.till.meter(plan.bill), control.clone());
-        let journal = Journal::new(Arc::clone(&record), Arc::clone(&self.metrics), recorder, cashier);
+        let journal = Journal::new(Desks {
+            record: Arc::clone(&record),
+            metrics: Arc::clone(&self.metrics),
+            recorder,
+            cashier,
+            scribe: Some(scribe),
+            overload: Arc::clone(&self.overload),
+        });
         let handle = CallHandle { control, record };
         self.enter(&plan.id, handle.clone());
         let driver = Driver::new(call, plan.opener, journal, requests);
@@ -189,6 +227,22 @@ impl Calls {
         for handle in self.tables().live.values() {
             let _ = handle.end(reason);
         }
+    }
+
+    /// Ends the newest, so many of them: those who lose least by it.
+    pub fn end_newest(&self, count: usize, reason: EndReason) {
+        let tables = self.tables();
+        let began = |handle: &CallHandle| handle.record.lock().expect("no holder panics").started_at;
+        let mut live: Vec<_> = tables.live.values().map(|handle| (began(handle), handle)).collect();
+        live.sort_by_key(|(began, _)| std::cmp::Reverse(*began));
+        for (_, handle) in live.into_iter().take(count) {
+            let _ = handle.end(reason);
+        }
+    }
+
+    /// Forgets the calls that ended.
+    pub fn drop_ended(&self) {
+        self.tables().ended.clear();
     }
 
     fn enter(&self, id: &str, handle: CallHandle) {

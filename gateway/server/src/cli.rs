@@ -10,15 +10,20 @@ use crate::plan;
 
 pub mod bench;
 pub mod call;
+pub mod calls;
 pub mod check;
 pub mod demo;
+pub mod folder;
+pub mod forget;
 pub mod keys;
 pub mod migrate;
+pub mod operator;
 pub mod replay;
 pub mod serve;
 pub mod signature;
 pub mod sim;
 pub mod stage;
+pub mod tenant;
 pub mod wav;
 
 /// Wrong use: bad arguments, or a bad configuration.
@@ -48,8 +53,12 @@ enum Command {
     /// Serves with the built-in AI and places one simulated phone call. Needs no key and no service.
     #[command(after_help = demo::EXAMPLE)]
     Demo(demo::DemoArgs),
-    /// Calls a voice webhook as Twilio would, and measures what is heard.
-    Call(call::CallArgs),
+    /// Calls a voice webhook as Twilio would, and measures what is heard; or lists, shows and ends calls.
+    Call(calls::CallCommand),
+    /// Manages tenants, their keys and secrets, in a running gateway.
+    Tenant(tenant::TenantArgs),
+    /// Deletes everything that is kept of one person.
+    Forget(forget::ForgetArgs),
     /// Serves a scripted provider: OpenAI's realtime API and Azure's paths.
     Sim(sim::SimArgs),
     /// Measures what a call costs, beside a plain relay of bytes.
@@ -78,7 +87,9 @@ impl Cli {
             Command::Serve(args) => serve::run(args).await,
             Command::Check(args) => check::run(&args),
             Command::Demo(args) => demo::run(args).await,
-            Command::Call(args) => call::run(args).await,
+            Command::Call(args) => calls::run(args).await,
+            Command::Tenant(args) => tenant::run(args).await,
+            Command::Forget(args) => forget::run(args).await,
             Command::Sim(args) => sim::run(args).await,
             Command::Bench(args) => bench::run(args).await,
             Command::Relay(args) => bench::relay::run(args).await,

@@ -21,6 +21,7 @@ mod prices;
 mod provider;
 mod public_url;
 mod reload;
+mod retention;
 mod route;
 mod section;
 mod sources;
@@ -39,9 +40,10 @@ pub use provider::{Auth, Provider, ProviderKind};
 pub use public_url::PublicUrl;
 pub(crate) use public_url::{host_of, is_loopback_host};
 pub use reload::{Reload, watch};
+pub use retention::TenantRetention;
 pub use route::{AudioChoice, BargeIn, NoiseReduction, Route, TurnDetection};
 use section::Section;
-pub use sources::{Sources, SourcesError};
+pub use sources::{Kept, Origin, Sources, SourcesError, TenantText};
 pub use spend::{Period, Policy, SpendLimit};
 pub use storage::{DatabaseUrl, Storage};
 pub(crate) use tenant::is_sid;
@@ -122,6 +124,8 @@ pub struct Limits {
     pub connections_per_user_max: u32,
     /// Calls begun in a minute by one caller's number or one user.
     pub requests_per_minute_max: u32,
+    /// What transcoding may cost at once, in units of 100 µs of CPU a second.
+    pub transcoding_units_max: u32,
     /// Public connections at once.
     pub sockets_max: usize,
     /// From accept to the end of the request's header.
@@ -176,8 +180,15 @@ impl Config {
     pub fn route(&self, tenant: &str, route: &str) -> Option<(Arc<Tenant>, Arc<Route>, Arc<Provider>)> {
         let tenant = self.tenants.get(tenant)?;
         let route = tenant.routes.get(route)?;
-        let provider = self.providers.get(&route.provider)?;
+        let provider =
+            tenant.providers.get(&route.provider).or_else(|| self.providers.get(&route.provider))?;
         Some((tenant.clone(), route.clone(), provider.clone()))
+    }
+
+    /// How long a tenant's rows are kept: as the machine says, or shorter if the tenant says so.
+    #[must_use]
+    pub fn retention(&self, tenant: &Tenant) -> patchbay_store::Retention {
+        tenant.retention.within(self.storage.retention)
     }
 
     /// The effective configuration as TOML, secrets redacted.
@@ -282,6 +293,7 @@ impl Limits {
             calls_started_per_second_max: count(section, "calls_started_per_second_max", 1..=10_000),
             connections_per_user_max: count(section, "connections_per_user_max", 1..=100_000),
             requests_per_minute_max: count(section, "requests_per_minute_max", 1..=1_000_000),
+            transcoding_units_max: count(section, "transcoding_units_max", 0..=1_000_000),
             sockets_max: size(section, "sockets_max", 1..=1_000_000),
             header_timeout: millis(section, "header_timeout_ms", 100..=60_000),
             header_bytes_max: size(section, "header_bytes_max", 8192..=1_048_576),

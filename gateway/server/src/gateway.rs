@@ -2,35 +2,51 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use patchbay_core::EndReason;
-use patchbay_store::UnixMs;
+use patchbay_store::{StoreError, UnixMs};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::api;
-use crate::app::App;
-use crate::calls::Calls;
-use crate::config::{self, Config, PublicUrl, Reload};
+use crate::app::{App, AppParts};
+use crate::archive::Archive;
+use crate::calls::{Calls, Shared};
+use crate::config::{self, Config, Origin, PublicUrl, Reload};
 use crate::drain::{Drain, Phase};
 use crate::meter::Till;
 use crate::metrics::Metrics;
+use crate::overload::{self, Overload};
 use crate::prompts;
+use crate::registry::{ChangeError, Registry};
 use crate::transport::{ListenLimits, Listener};
 
 /// How long calls may say goodbye once time is up.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// How long the journal may take to reach the database at the end.
+const JOURNAL: Duration = Duration::from_secs(5);
 
-/// What cannot be bound.
+/// What cannot be built.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} ({reason}); choose another {key} in the configuration")]
-pub struct BuildError {
-    key: &'static str,
-    address: SocketAddr,
-    reason: io::Error,
+pub enum BuildError {
+    /// An address that cannot be bound.
+    #[error("cannot listen on {address} ({reason}); choose another {key} in the configuration")]
+    Listen {
+        /// Of which key.
+        key: &'static str,
+        /// Which.
+        address: SocketAddr,
+        /// What the system said.
+        reason: io::Error,
+    },
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The database's tenants cannot be used.
+    #[error(transparent)]
+    Tenants(#[from] ChangeError),
 }
 
 /// Everything, bound and not yet started.
@@ -41,31 +57,48 @@ pub struct Gateway {
     admin_addr: SocketAddr,
     app: Arc<App>,
     calls: Arc<Calls>,
-    reload: Reload,
+    reload: Arc<Reload>,
 }
 
 impl Gateway {
-    /// Binds both listeners. `path` is the file that a reload reads.
+    /// Binds both listeners. `origin` is what `config` was made from, and what a reload reads.
     ///
     /// # Errors
-    /// An address that cannot be bound.
-    pub async fn build(config: Config, path: Option<PathBuf>) -> Result<Self, BuildError> {
+    /// [`BuildError`]
+    pub async fn build(config: Config, origin: Origin) -> Result<Self, BuildError> {
         for notice in &config.notices {
             tracing::warn!("{notice}");
         }
         let limits = listen_limits(&config.limits);
         let (public, public_addr) = bind("server.listen", config.server.listen, limits).await?;
         let (admin, admin_addr) = bind("server.admin_listen", config.server.admin_listen, limits).await?;
-        let (reload, config) = config::watch(config, path);
-        let metrics = Arc::new(Metrics::new());
-        let recordings = config.borrow().server.recordings.clone();
-        let till = Till::in_memory(metrics.clone());
-        let in_use = config.borrow().clone();
-        if let Err(error) = till.restore(&in_use, UnixMs::now()).await {
-            tracing::error!(%error, "what tenants spent before cannot be read: their limits begin anew");
-        }
-        let calls = Calls::new(metrics.clone(), prompts::english(), recordings, till.clone());
-        let app = App::new(config, public_addr, Box::new(calls.clone()), metrics, Drain::default(), till);
+        let (reload, config) = config::watch(config, origin);
+        let (reload, in_use) = (Arc::new(reload), config.borrow().clone());
+        let archive = Archive::open(&in_use.storage).await?;
+        let registry =
+            archive.is_durable.then(|| Arc::new(Registry::new(archive.store.clone(), reload.clone())));
+        let (metrics, overload) = (Arc::new(Metrics::new()), Arc::new(Overload::default()));
+        let till = Till::new(Arc::new(archive.writer.clone()), archive.store.clone(), metrics.clone());
+        let calls = Calls::new(Shared {
+            metrics: metrics.clone(),
+            prompts: prompts::english(),
+            recordings: in_use.server.recordings.clone(),
+            till: till.clone(),
+            archive: archive.clone(),
+            overload: overload.clone(),
+        });
+        let app = App::new(AppParts {
+            config,
+            bound: public_addr,
+            calls: Box::new(calls.clone()),
+            metrics,
+            drain: Drain::default(),
+            till,
+            archive,
+            registry,
+            overload,
+        });
+        begin_with_the_store(&app).await?;
         Ok(Self { public, admin, public_addr, admin_addr, app, calls, reload })
     }
 
@@ -116,6 +149,13 @@ impl Gateway {
         tasks.spawn(public.serve(api::public(&app), ended(drain.clone(), calls.clone())));
         tasks.spawn(admin.serve(api::admin(&app), ended(drain.clone(), calls.clone())));
         let mut aides = JoinSet::new();
+        aides.spawn(overload::watch(app.clone(), calls.clone()));
+        let (archive, config) = (app.archive.clone(), app.config.clone());
+        aides.spawn(async move { archive.keep_swept(config).await });
+        if let Some(registry) = app.registry.clone() {
+            let app = app.clone();
+            aides.spawn(async move { registry.follow(&app.credentials).await });
+        }
         aides.spawn(async move {
             if let Err(error) = reload.run().await {
                 tracing::error!(%error, "the configuration cannot be reloaded");
@@ -131,8 +171,23 @@ impl Gateway {
         drain.reached(Phase::Draining).await;
         tracing::info!(calls = calls.count(), "draining: no new calls");
         while tasks.join_next().await.is_some() {}
+        if !app.archive.writer.close(JOURNAL).await {
+            tracing::warn!(
+                "the database did not take everything; the rest is in the spill, for the next start"
+            );
+        }
         tracing::info!("drained");
     }
+}
+
+/// What the store knows and we need: tenants, their keys, and what they spent.
+async fn begin_with_the_store(app: &App) -> Result<(), BuildError> {
+    if let Some(registry) = &app.registry {
+        registry.load(&app.credentials).await?;
+    }
+    let config = app.config();
+    app.till.restore(&config, UnixMs::now()).await?;
+    Ok(())
 }
 
 /// Resolves when draining and no call is left, or when time is up and the calls have said goodbye.
@@ -151,7 +206,7 @@ async fn bind(
     address: SocketAddr,
     limits: ListenLimits,
 ) -> Result<(Listener, SocketAddr), BuildError> {
-    let wrong = |reason| BuildError { key, address, reason };
+    let wrong = |reason| BuildError::Listen { key, address, reason };
     let listener = Listener::bind(address, limits).await.map_err(wrong)?;
     let bound = listener.local_addr().map_err(wrong)?;
     Ok((listener, bound))

@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use patchbay_core::{
-    Cut, Event, Fact, Input, Instant, LegId, Outcome, Output, PromptKind, Recorded, Role, Usage, Wire,
-    is_recorded,
+    Cut, Effect, Event, Fact, Input, Instant, LegId, Outcome, Output, PromptKind, Recorded, Role, Usage,
+    Wire, is_recorded,
 };
 use serde::Serialize;
 
 use crate::cashier::Cashier;
 use crate::meter::Metered;
 use crate::metrics::Metrics;
+use crate::overload::Overload;
 use crate::recorder::Recorder;
+use crate::scribe::Scribe;
 
 /// Transcript items kept for one call.
 const TRANSCRIPT_MAX: usize = 500;
@@ -106,7 +108,8 @@ impl CallRecord {
         }
     }
 
-    fn used(&mut self, usage: &Usage, metered: Metered) {
+    /// Counts `usage`, and answers what the call cost so far.
+    fn used(&mut self, usage: &Usage, metered: Metered) -> i64 {
         self.cost_micro_usd = self.cost_micro_usd.saturating_add(metered.micro_usd);
         let is_same = |known: &Usage| known.kind == usage.kind && known.key == usage.key;
         match self.usage.iter().position(is_same).filter(|_| metered.replaces) {
@@ -114,6 +117,7 @@ impl CallRecord {
             None if self.usage.len() < USAGE_MAX => self.usage.push(usage.clone()),
             None => {}
         }
+        self.cost_micro_usd
     }
 }
 
@@ -127,19 +131,33 @@ pub struct Journal {
     metrics: Arc<Metrics>,
     recorder: Option<Recorder>,
     cashier: Cashier,
+    scribe: Option<Scribe>,
+    overload: Arc<Overload>,
     dialled_at: Option<Instant>,
 }
 
+/// Where a journal writes to.
+pub struct Desks {
+    /// What the API reads.
+    pub record: SharedRecord,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The inputs, for a replay.
+    pub recorder: Option<Recorder>,
+    /// What was used.
+    pub cashier: Cashier,
+    /// What is kept.
+    pub scribe: Option<Scribe>,
+    /// How late timers were.
+    pub overload: Arc<Overload>,
+}
+
 impl Journal {
-    /// A journal that writes `record` and `metrics`, `recorder` if there is one, and tells `cashier` what was used.
+    /// A journal of a call that begins.
     #[must_use]
-    pub fn new(
-        record: SharedRecord,
-        metrics: Arc<Metrics>,
-        recorder: Option<Recorder>,
-        cashier: Cashier,
-    ) -> Self {
-        Self { record, metrics, recorder, cashier, dialled_at: None }
+    pub fn new(desks: Desks) -> Self {
+        let Desks { record, metrics, recorder, cashier, scribe, overload } = desks;
+        Self { record, metrics, recorder, cashier, scribe, overload, dialled_at: None }
     }
 
     /// An input, before the call sees it.
@@ -161,18 +179,31 @@ impl Journal {
             Output::Wire { wire: Wire::Text(_) | Wire::Binary(_), .. } => {}
             Output::Event { leg, event } => self.event(now, *leg, event),
             Output::Fact(fact) => self.fact(now, fact),
-            Output::Effect(patchbay_core::Effect::Open { callee: true, .. }) => self.dialled_at = Some(now),
-            Output::Effect(patchbay_core::Effect::Ended(outcome)) => self.ended(now, outcome),
-            Output::Wire { .. } | Output::Effect(_) => {}
+            Output::Effect(Effect::Open { leg, callee }) => self.opened(now, *leg, *callee),
+            Output::Effect(Effect::Ended(outcome)) => self.ended(now, outcome),
+            Output::Wire { .. } => {}
         }
     }
 
     /// The call was woken this much after the deadline it had asked for.
     pub fn woke_late(&self, late: Duration) {
         self.metrics.tick_lateness(late);
+        self.overload.late(late);
+    }
+
+    fn opened(&mut self, now: Instant, leg: LegId, is_callee: bool) {
+        if is_callee {
+            self.dialled_at = Some(now);
+        }
+        if let Some(scribe) = &mut self.scribe {
+            scribe.opened(leg, is_callee);
+        }
     }
 
     fn event(&mut self, now: Instant, leg: LegId, event: &Event) {
+        if let Some(scribe) = &mut self.scribe {
+            scribe.event(now, leg, event);
+        }
         match event {
             Event::LegUp if leg == LegId(0) => {
                 self.metrics.set_up(now.saturating_since(Instant::ZERO));
@@ -193,7 +224,10 @@ impl Journal {
             }
             Event::UsageReported(usage) => {
                 if let Some(metered) = self.cashier.take(leg, usage) {
-                    self.write(|record| record.used(usage, metered));
+                    let cost = self.write(|record| record.used(usage, metered));
+                    if let Some(scribe) = &mut self.scribe {
+                        scribe.cost(cost);
+                    }
                 }
             }
             Event::DtmfReceived(key) => self.write(|record| record.dtmf.push(*key)),
@@ -205,6 +239,9 @@ impl Journal {
     }
 
     fn fact(&mut self, now: Instant, fact: &Fact) {
+        if let Some(scribe) = &mut self.scribe {
+            scribe.fact(now, fact);
+        }
         match fact {
             Fact::Answered { after_us } => {
                 self.metrics.answered(Duration::from_micros(*after_us));
@@ -249,10 +286,13 @@ impl Journal {
             record.duration_ms = ms(now);
             record.outcome = Some(outcome.clone());
         });
+        if let Some(scribe) = &mut self.scribe {
+            scribe.ended(now, outcome);
+        }
     }
 
-    fn write(&self, change: impl FnOnce(&mut CallRecord)) {
-        change(&mut self.record.lock().expect("no holder of a record panics"));
+    fn write<T>(&self, change: impl FnOnce(&mut CallRecord) -> T) -> T {
+        change(&mut self.record.lock().expect("no holder of a record panics"))
     }
 }
 

@@ -1,10 +1,10 @@
 //! Counters and histograms in Prometheus' text form. Prefix `patchbay_`, base units, no unbounded labels.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use patchbay_core::Down;
-use patchbay_store::{Quality, UsageRow};
+use patchbay_store::{Counters, Quality, UsageRow};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -12,6 +12,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::overload::Level;
 
 /// Distinct error codes of providers that get a series of their own; the rest is `other`.
 const KNOWN_CODES: &[&str] = &[
@@ -104,7 +106,11 @@ pub struct Metrics {
     signature_failures: Counter,
     auth_failures: Family<Kind, Counter>,
     tick_lateness: Histogram,
+    journal_pending: Gauge,
+    journal_spilled: Gauge,
+    journal_away: Gauge,
     draining: Gauge,
+    overload: Gauge,
 }
 
 impl Metrics {
@@ -140,7 +146,11 @@ impl Metrics {
             signature_failures: Counter::default(),
             auth_failures: Family::default(),
             tick_lateness: Histogram::new([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5]),
+            journal_pending: Gauge::default(),
+            journal_spilled: Gauge::default(),
+            journal_away: Gauge::default(),
             draining: Gauge::default(),
+            overload: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -193,6 +203,19 @@ impl Metrics {
             seconds(),
             self.tick_lateness.clone(),
         );
+        r.register(
+            "usage_records_pending",
+            "Entries of the journal that wait in memory",
+            self.journal_pending.clone(),
+        );
+        r.register_with_unit(
+            "spill",
+            "What waits on the disk for the database",
+            Unit::Bytes,
+            self.journal_spilled.clone(),
+        );
+        r.register("store_away", "1 while the database cannot be written", self.journal_away.clone());
+        r.register("overload_level", "0 normal to 4 handing calls off", self.overload.clone());
         r.register("draining", "1 while the gateway is going down", self.draining.clone());
     }
 
@@ -371,6 +394,19 @@ impl Metrics {
     /// A call was woken this much after it had asked.
     pub fn tick_lateness(&self, late: Duration) {
         self.tick_lateness.observe(late.as_secs_f64());
+    }
+
+    /// How the journal stands.
+    pub fn set_journal(&self, counters: &Counters) {
+        let read = |counter: &AtomicU64| i64::try_from(counter.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
+        self.journal_pending.set(read(&counters.pending));
+        self.journal_spilled.set(read(&counters.spilled_bytes));
+        self.journal_away.set(counters.away.load(Ordering::Relaxed).into());
+    }
+
+    /// What is given up for the calls that run.
+    pub fn set_overload(&self, level: Level) {
+        self.overload.set(level as i64);
     }
 
     /// The gateway is going down, or not.

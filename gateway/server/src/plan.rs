@@ -13,6 +13,7 @@ use crate::config::{self, AudioChoice, Config, NoiseReduction, Provider, Provide
 use crate::driver::Opener;
 use crate::meter::{Bill, Party};
 use crate::recorder::LegPlan;
+use crate::scribe::Parties;
 use crate::secret::Secret;
 use crate::transport::{DialSpec, Dialer, PortLimits};
 
@@ -26,6 +27,8 @@ pub struct Phone<'a> {
     pub call_sid: &'a str,
     /// `AC…`
     pub account_sid: &'a str,
+    /// Who talks to whom.
+    pub parties: &'a Parties,
 }
 
 /// A route with all that it needs.
@@ -72,6 +75,8 @@ pub fn phone_call(
         },
         callee: callee(target, format),
         opener: opener(target, config)?,
+        parties: Parties { external_id: Some(phone.call_sid.to_owned()), ..phone.parties.clone() },
+        keeps_words: config.retention(target.tenant).transcripts_days > 0,
         bill: Bill { party: party(id, target), prices: Arc::clone(&config.prices.list), reservation: None },
         ticket,
     })
@@ -101,7 +106,7 @@ pub fn check(config: &Config) -> Result<(), String> {
         .filter_map(|(tenant, route)| {
             let (tenant, route, provider) = config.route(&tenant.name, route)?;
             let target = Target { tenant: &tenant, route: &route, provider: &provider };
-            let phone = Phone { call_sid: "", account_sid: "" };
+            let phone = Phone { call_sid: "", account_sid: "", parties: &Parties::default() };
             let opened = phone_call("", target, phone, config, Box::new(()))
                 .map_err(|error| error.to_string())
                 .and_then(|plan| crate::calls::open(&plan.callee).map_err(|error| error.to_string()));
@@ -248,7 +253,8 @@ mod tests {
     use super::*;
     use crate::config::Sources;
 
-    const PHONE: Phone<'_> = Phone { call_sid: "CA1", account_sid: "AC1" };
+    const NOBODY: Parties = Parties { direction: "inbound", caller: None, called: None, external_id: None };
+    const PHONE: Phone<'_> = Phone { call_sid: "CA1", account_sid: "AC1", parties: &NOBODY };
 
     fn plan(list: &[(&str, &str)]) -> CallPlan {
         let mut sources = Sources::default();

@@ -5,12 +5,15 @@ use std::time::Instant;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use patchbay_core::EndReason;
+use patchbay_store::{CallFilter, PAGE_MAX, Page, UnixMs};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
+
+mod kept;
 
 use super::caller::Caller;
 use super::error::ApiError;
@@ -19,7 +22,6 @@ use crate::admission::Ticket;
 use crate::app::App;
 use crate::config::{Route, Tenant};
 use crate::credential::Scope;
-use crate::journal::CallRecord;
 use crate::secret::Private;
 use crate::twilio_rest::Outbound;
 
@@ -52,7 +54,7 @@ pub async fn create(
     let route = route.ok_or_else(|| ApiError::not_found("route"))?;
     check_numbers(route, &call)?;
     app.phones.sweep(Instant::now(), |id| app.is_over(id));
-    let ticket = app.admit(caller.config(), tenant, Some(&call.to))?;
+    let ticket = app.admit(caller.config(), (tenant, route), Some(&call.to))?;
     let id = place(&app, tenant, route, call, ticket).await?;
     Ok((StatusCode::CREATED, Json(json!({ "id": id, "state": "ringing" }))).into_response())
 }
@@ -117,18 +119,39 @@ fn explained(rejection: &JsonRejection) -> &'static str {
     }
 }
 
-/// `GET /v1/calls`: the tenant's calls, newest first.
+/// Which part of a list.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Paging {
+    /// What the page before answered as its next.
+    after: Option<String>,
+    /// Most calls of the page, 50 when absent.
+    limit: Option<u32>,
+}
+
+/// A list's query.
+#[derive(Debug, Deserialize)]
+pub struct Listed {
+    /// Of one user only.
+    user: Option<String>,
+    #[serde(flatten)]
+    paging: Paging,
+}
+
+/// `GET /v1/calls?user=&after=&limit=`: the tenant's calls, the latest first.
 ///
 /// # Errors
 /// [`ApiError`]
-pub async fn list(State(app): State<Arc<App>>, caller: Caller) -> Result<Response, ApiError> {
+pub async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Query(listed): Query<Listed>,
+) -> Result<Response, ApiError> {
     let tenant = caller.tenant(&app, Scope::CallsRead)?;
-    let calls: Vec<CallRecord> =
-        app.calls.list().into_iter().filter(|call| *call.tenant == *tenant.name).take(100).collect();
-    Ok(Json(json!({ "data": calls, "next": null })).into_response())
+    let filter = CallFilter { tenant: Some(tenant.name.clone()), user: listed.user.map(Private::new) };
+    of_page(&app, &filter, listed.paging).await
 }
 
-/// `GET /v1/calls/{id}`: one call, live or lately ended.
+/// `GET /v1/calls/{id}`: one call with its words, latencies, cuts, usage and cost.
 ///
 /// # Errors
 /// [`ApiError`]
@@ -138,13 +161,43 @@ pub async fn show(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let tenant = caller.tenant(&app, Scope::CallsRead)?;
-    if let Some(call) = app.calls.record(&id).filter(|call| *call.tenant == *tenant.name) {
+    one(&app, &tenant.name, &id).await
+}
+
+/// A page of calls: those of the store, and on the first page those that it has not heard of yet.
+pub(super) async fn of_page(app: &App, filter: &CallFilter, paging: Paging) -> Result<Response, ApiError> {
+    let page = Page { after: paging.after, limit: paging.limit.unwrap_or(50).clamp(1, PAGE_MAX) };
+    app.archive.settle().await;
+    let (rows, next) = app.archive.store.calls(filter, &page).await?;
+    let now = UnixMs::now();
+    let fresh = app.calls.list().into_iter().filter(|record| {
+        let is_asked = filter.tenant.as_deref().is_none_or(|tenant| *record.tenant == *tenant);
+        let is_known = rows.iter().any(|row| *row.id == *record.id);
+        page.after.is_none() && filter.user.is_none() && record.state != "ended" && is_asked && !is_known
+    });
+    let fresh: Vec<Value> = fresh.map(|record| kept::fresh(&record)).collect();
+    let lines: Vec<Value> = fresh.into_iter().chain(rows.iter().map(|row| kept::line(row, now))).collect();
+    Ok(Json(json!({ "data": lines, "next": next })).into_response())
+}
+
+/// One call of a tenant: as the store has it, or as this machine does before the store has heard of it.
+pub(super) async fn one(app: &App, tenant: &str, id: &str) -> Result<Response, ApiError> {
+    app.archive.settle().await;
+    let record = app.calls.record(id).filter(|record| *record.tenant == *tenant);
+    if let Some(page) = app.archive.store.call(tenant, id).await? {
+        let mut call = kept::whole(&page, UnixMs::now());
+        if let Some(record) = record.filter(|record| record.state != "ended") {
+            call["state"] = record.state.into();
+        }
         return Ok(Json(call).into_response());
     }
-    let ringing = app.phones.by_id(&id).filter(|phone| phone.tenant == tenant.name);
-    let phone = ringing.ok_or_else(|| ApiError::not_found("call"))?;
-    Ok(Json(json!({ "id": phone.id, "tenant": phone.tenant, "route": phone.route, "state": "ringing" }))
-        .into_response())
+    if let Some(record) = record {
+        return Ok(Json(record).into_response());
+    }
+    match app.phones.by_id(id).filter(|phone| phone.tenant == tenant) {
+        Some(phone) => Ok(Json(json!({ "id": phone.id, "state": "ringing" })).into_response()),
+        None => Err(ApiError::not_found("call")),
+    }
 }
 
 /// `POST /v1/calls/{id}/hangup`: ends the call, at Twilio too if the tenant has an account there.

@@ -70,7 +70,11 @@ impl ApiError {
 impl From<Refused> for ApiError {
     fn from(refused: Refused) -> Self {
         let status = match refused {
-            Refused::Machine | Refused::StartRate | Refused::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Refused::Machine
+            | Refused::StartRate
+            | Refused::Transcoding
+            | Refused::Overload
+            | Refused::Draining => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::TOO_MANY_REQUESTS,
         };
         let error = Self::new(status, refused.as_str(), format!("Not now: {refused}."));

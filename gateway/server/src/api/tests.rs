@@ -20,15 +20,12 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::api;
-use crate::app::{App, CallTable};
+use crate::app::{App, AppParts, CallTable};
 use crate::calls::CallPlan;
-use crate::config::{self, Config, Sources};
+use crate::config::{self, Config, Origin, Sources};
 use crate::credential::api_key::ApiKey;
 use crate::credential::{Scope, Scopes, Sending};
-use crate::drain::Drain;
 use crate::journal::CallRecord;
-use crate::meter::Till;
-use crate::metrics::Metrics;
 use crate::secret::Private;
 use crate::transport::PortPending;
 
@@ -92,6 +89,8 @@ impl CallTable for Remembering {
     fn list(&self) -> Vec<CallRecord> {
         self.0.lock().unwrap().records.values().cloned().collect()
     }
+
+    fn drop_ended(&self) {}
 }
 
 struct House {
@@ -126,12 +125,10 @@ fn house() -> House {
     for (name, value) in [("ONE", ONE), ("TWO", TWO), ("JWT", JWT_SECRET)] {
         sources.set(name, value);
     }
-    let (reload, config) = config::watch(Config::parse(&sources).unwrap(), None);
+    let (reload, config) = config::watch(Config::parse(&sources).unwrap(), Origin::Given(Box::new(sources)));
     let calls = Remembering::default();
     let bound = "127.0.0.1:8080".parse().unwrap();
-    let metrics = Arc::new(Metrics::new());
-    let till = Till::in_memory(metrics.clone());
-    let app = App::new(config, bound, Box::new(calls.clone()), metrics, Drain::default(), till);
+    let app = App::new(AppParts::in_memory(config, bound, Box::new(calls.clone())));
     House { router: api::public(&app), app, calls, _reload: reload }
 }
 

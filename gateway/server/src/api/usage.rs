@@ -79,6 +79,7 @@ async fn answer(
         to: moment("to", question.to.as_deref())?,
         group_by: groups(question.group_by.as_deref().unwrap_or_default())?,
     };
+    app.archive.settle().await;
     let sums = app.till.store.usage(&query).await.map_err(unavailable)?;
     Ok(match question.format.unwrap_or_default() {
         Form::Json => Json(json!({ "data": sums.iter().map(as_json).collect::<Vec<_>>() })).into_response(),

@@ -16,7 +16,7 @@ mod tests;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -33,6 +33,7 @@ use self::child::{Child, Cpu};
 use self::gateway::{Gateway, GatewayPlan};
 use self::load::{Heard, Load, ModelFrame, Order, Through};
 pub use self::tally::Latency;
+use super::folder::Folder;
 
 /// Before a measurement, so that queues and caches are as they will stay.
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -135,8 +136,8 @@ pub async fn run(args: BenchArgs) -> ExitCode {
 }
 
 fn measure(args: &BenchArgs) -> io::Result<Bench> {
-    let folder = Folder::new()?;
-    let stage = Stage::set(args, &folder.0)?;
+    let folder = Folder::new("bench")?;
+    let stage = Stage::set(args, folder.path())?;
     let idle = stage.gateway.child.memory()?;
     let bar = bar(args);
     stage.call_all(args.calls, &bar)?;
@@ -255,23 +256,6 @@ impl Drop for Stage {
         if let Some(load) = self.load.take() {
             let _ = load.join();
         }
-    }
-}
-
-/// A temporary folder that is removed with this value.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("patchbay-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 
 use bytes::Bytes;
@@ -9,7 +10,8 @@ use clap::Args;
 use patchbay_core::Format;
 
 use super::call::{CallPlan, place, show_progress, table};
-use crate::config::{Config, Sources};
+use super::folder::Folder;
+use crate::config::{Config, Origin, Sources};
 use crate::gateway::Gateway;
 use crate::log;
 
@@ -31,12 +33,18 @@ pub struct DemoArgs {
 
 /// Serves, calls, and stays unless told to exit.
 pub async fn run(args: DemoArgs) -> ExitCode {
-    let config = match Config::parse(&sources(args.port)) {
+    // The database of the demo is gone with it.
+    let folder = match Folder::new("demo") {
+        Ok(folder) => folder,
+        Err(error) => return failed(&error),
+    };
+    let sources = sources(args.port, &folder.path().join("patchbay.db"));
+    let config = match Config::parse(&sources) {
         Ok(config) => config,
         Err(faults) => return failed(&faults),
     };
     log::start(&config.server);
-    let gateway = match Gateway::build(config, None).await {
+    let gateway = match Gateway::build(config, Origin::Given(Box::new(sources))).await {
         Ok(gateway) => gateway,
         Err(error) => return failed(&error),
     };
@@ -63,9 +71,10 @@ pub async fn run(args: DemoArgs) -> ExitCode {
     }
 }
 
-/// One tenant, one route, the parrot; on loopback, nothing read from the environment.
-fn sources(port: u16) -> Sources {
+/// One tenant, one route, the parrot, a database; on loopback, nothing read from the environment.
+fn sources(port: u16, database: &Path) -> Sources {
     let mut sources = Sources::default();
+    sources.set("PATCHBAY__STORAGE__URL", &format!("sqlite://{}", database.display()));
     for (key, value) in [
         ("PATCHBAY__SERVER__LISTEN", SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string().as_str()),
         ("PATCHBAY__SERVER__ADMIN_LISTEN", "127.0.0.1:0"),

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use super::{ConfigArgs, wrong_use};
+use crate::config::Origin;
 use crate::gateway::Gateway;
 use crate::log;
 
@@ -18,7 +19,7 @@ pub async fn run(args: ConfigArgs) -> ExitCode {
         Err(faults) => return wrong_use(&faults),
     };
     log::start(&config.server);
-    let gateway = match Gateway::build(config, args.config).await {
+    let gateway = match Gateway::build(config, Origin::Files(args.config)).await {
         Ok(gateway) => gateway,
         Err(error) => {
             eprintln!("patchbay: {error}");

@@ -16,6 +16,9 @@ const SIGNING_KEY_MIN: usize = 32;
 pub struct CredentialSettings {
     /// What client secrets are signed with: the first signs, both verify. None: a key of the process's own.
     pub signing_keys: Vec<Secret>,
+    /// Opens `/admin`; without it, only a loopback listener of this machine does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_key: Option<Secret>,
     /// Failures of one source in a minute; then it is answered 429.
     pub failures_per_minute_max: NonZeroU32,
 }
@@ -37,6 +40,11 @@ impl CredentialSettings {
             section.fault(&place, what, "make one with: openssl rand -hex 32");
         }
         let failures = count(section, "failures_per_minute_max", 1..=1_000_000);
-        Self { signing_keys, failures_per_minute_max: NonZeroU32::new(failures).unwrap_or(NonZeroU32::MIN) }
+        let admin_key = section.secret("admin_key", "PATCHBAY_ADMIN_KEY");
+        Self {
+            signing_keys,
+            admin_key,
+            failures_per_minute_max: NonZeroU32::new(failures).unwrap_or(NonZeroU32::MIN),
+        }
     }
 }

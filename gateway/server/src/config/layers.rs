@@ -9,7 +9,7 @@ use super::fault::{Fault, Faults, Place};
 use super::prices::Prices;
 use super::provider::{Provider, ProviderKind};
 use super::section::{Reading, Section};
-use super::sources::Sources;
+use super::sources::{Sources, TenantText};
 use super::storage::Storage;
 use super::tenant::Tenant;
 use super::tree::{self, Entry, Node, Table, Value, merge, put, take_table};
@@ -29,6 +29,7 @@ pub(super) fn parse(sources: &Sources) -> Result<Config, Faults> {
     let table = over_defaults(table);
     let reading = Reading {
         variables: &sources.variables,
+        sealed: &sources.kept.sealed,
         faults: RefCell::new(Vec::new()),
         files: RefCell::new(Vec::new()),
     };
@@ -39,7 +40,7 @@ pub(super) fn parse(sources: &Sources) -> Result<Config, Faults> {
     let storage = read(&mut root, "storage", Storage::read);
     let providers = read_providers(&mut root);
     let tenants = read_tenants(&mut root, &providers, favourite);
-    let prices = Prices::read(&mut root, &providers);
+    let prices = Prices::read(&mut root, &everybodys(&providers, &tenants));
     let api_keys = keys_of(&tenants, &root);
     root.finish();
     let faults = reading.faults.into_inner();
@@ -63,18 +64,22 @@ fn read<T>(root: &mut Section<'_>, key: &'static str, read: impl FnOnce(&mut Sec
 
 fn read_providers(root: &mut Section<'_>) -> BTreeMap<String, Arc<Provider>> {
     let before = root.fault_count();
-    let mut providers = BTreeMap::new();
-    for (name, mut section) in root.named("providers") {
-        if let Some(provider) = Provider::read(&name, &mut section) {
-            section.finish();
-            providers.insert(name, Arc::new(provider));
-        }
-    }
+    let providers = super::tenant::read_providers(root);
     if providers.is_empty() && root.fault_count() == before {
         let advice = "set OPENAI_API_KEY in .env, or add [providers.NAME] (kind = \"parrot\" needs no key)";
         root.fault(root.place(), "there is no provider", advice);
     }
     providers
+}
+
+/// The gateway's providers and those that tenants brought: prices are for all of them.
+fn everybodys(
+    providers: &BTreeMap<String, Arc<Provider>>,
+    tenants: &BTreeMap<String, Arc<Tenant>>,
+) -> BTreeMap<String, Arc<Provider>> {
+    let mut all: BTreeMap<_, _> = tenants.values().flat_map(|tenant| tenant.providers.clone()).collect();
+    all.extend(providers.clone());
+    all
 }
 
 fn read_tenants(
@@ -134,10 +139,33 @@ fn said(sources: &Sources, notices: &mut Vec<String>) -> Result<Said, Fault> {
     let favourite = plain_providers(&sources.variables, &declared, &mut table, notices);
     plain_twilio(&sources.variables, &declared, &mut table);
     merge(&mut table, explicit);
+    add_tenants(&sources.kept.tenants, &mut table)?;
     if variable(&sources.variables, "REDIS_URL").is_some() {
         notices.push("REDIS_URL is set, but this version does not use Redis yet".to_owned());
     }
     Ok(Said { table, favourite })
+}
+
+/// Adds the tenants of the store. Each has one owner: the files, or the store.
+fn add_tenants(texts: &[TenantText], table: &mut Table) -> Result<(), Fault> {
+    if texts.is_empty() {
+        return Ok(());
+    }
+    let mut tenants = take_table(table, "tenants");
+    for TenantText { name, text } in texts {
+        let place: Arc<str> = format!("tenant {name}").into();
+        if let Some(written) = tenants.get(name) {
+            let what = format!("tenant `{name}` is in the configuration and in the database");
+            let advice = format!("take it out here, or run `patchbay tenant delete {name}`");
+            return Err(Fault { place: written.key.clone(), what, advice });
+        }
+        let said = tree::parse(&place, text)?;
+        let key = Place::in_text(&place, text, 0);
+        let node = Node { place: key.clone(), value: Value::Table(said) };
+        tenants.insert(name.clone(), Entry { key, node });
+    }
+    table.insert("tenants".into(), entry(tenants));
+    Ok(())
 }
 
 fn name_of(path: &Path) -> Arc<str> {

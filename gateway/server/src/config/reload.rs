@@ -1,12 +1,12 @@
 //! Reads the configuration again when it changes, on SIGHUP or because a file did.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
-use super::{Config, Sources};
+use super::{Config, Kept, Origin};
 
 /// How often files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -14,23 +14,54 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The owner of the configuration in use. [`Reload::run`] keeps it current.
 #[derive(Debug)]
 pub struct Reload {
-    path: Option<PathBuf>,
+    origin: Origin,
     current: watch::Sender<Arc<Config>>,
+    /// What the store kept when it was last read. The lock is held while a new configuration is made and swapped in, so
+    /// that two changes do not undo each other.
+    kept: Mutex<Kept>,
 }
 
-/// Shares `config`; the receiver sees every later one. `path` is the file of the command line.
+/// Shares `config`, which was made from `origin`; the receiver sees every later one.
 #[must_use]
-pub fn watch(config: Config, path: Option<PathBuf>) -> (Reload, watch::Receiver<Arc<Config>>) {
+pub fn watch(config: Config, origin: Origin) -> (Reload, watch::Receiver<Arc<Config>>) {
     let (current, receiver) = watch::channel(Arc::new(config));
-    (Reload { path, current }, receiver)
+    (Reload { origin, current, kept: Mutex::default() }, receiver)
 }
 
 impl Reload {
     /// Reads the sources again. A bad configuration changes nothing and is logged with its faults.
     pub fn reload(&self) -> bool {
-        let read = Sources::read(self.path.as_deref()).map_err(|error| error.to_string());
-        let parsed = read.and_then(|sources| Config::parse(&sources).map_err(|faults| faults.to_string()));
-        self.take(parsed.and_then(|config| crate::plan::check(&config).map(|()| config)))
+        let kept = self.kept.lock().expect("parsing does not panic");
+        self.take(self.parse_with(&kept))
+    }
+
+    /// Uses what the store keeps now.
+    ///
+    /// # Errors
+    /// The faults, when no configuration can be made of it; then the old one stays in use.
+    pub fn keep(&self, kept: Kept) -> Result<(), String> {
+        let mut known = self.kept.lock().expect("parsing does not panic");
+        let config = self.parse_with(&kept)?;
+        *known = kept;
+        self.take(Ok(config));
+        Ok(())
+    }
+
+    /// Names of the tenants in use.
+    #[must_use]
+    pub fn tenants(&self) -> Vec<String> {
+        self.current.borrow().tenants.keys().cloned().collect()
+    }
+
+    /// What the configuration would be.
+    ///
+    /// # Errors
+    /// The faults.
+    pub fn parse_with(&self, kept: &Kept) -> Result<Config, String> {
+        let mut sources = self.origin.read().map_err(|error| error.to_string())?;
+        sources.kept = kept.clone();
+        let config = Config::parse(&sources).map_err(|faults| faults.to_string())?;
+        crate::plan::check(&config).map(|()| config)
     }
 
     fn take(&self, parsed: Result<Config, String>) -> bool {
@@ -54,7 +85,7 @@ impl Reload {
     ///
     /// # Errors
     /// When SIGHUP cannot be listened to.
-    pub async fn run(self) -> std::io::Result<()> {
+    pub async fn run(&self) -> std::io::Result<()> {
         let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
         let mut seen = self.stamps();
         loop {
@@ -80,6 +111,7 @@ impl Reload {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Sources;
 
     fn with_key(key: &str) -> Config {
         let mut sources = Sources::default();
@@ -93,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_good_configuration_replaces_and_a_bad_one_changes_nothing() {
-        let (reload, receiver) = watch(with_key("first"), None);
+        let (reload, receiver) = watch(with_key("first"), Origin::Files(None));
         assert!(reload.take(Ok(with_key("second"))));
         assert_eq!(key_in_use(&receiver), "second");
         assert!(!reload.take(Err("patchbay.toml:1:1: bad".into())));

@@ -1,9 +1,11 @@
 //! Reads one table of the configuration key by key, and finds what nobody asked for.
 
+mod secrets;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::fault::{Fault, Place};
 use super::tree::{Entry, Node, Table, Value};
@@ -12,6 +14,8 @@ use crate::secret::Secret;
 /// What reading needs and gathers: variables for secrets, faults, and the files that were read.
 pub(super) struct Reading<'a> {
     pub(super) variables: &'a BTreeMap<String, String>,
+    /// Secrets of the store, by tenant and name.
+    pub(super) sealed: &'a BTreeMap<(String, String), Secret>,
     pub(super) faults: RefCell<Vec<Fault>>,
     pub(super) files: RefCell<Vec<PathBuf>>,
 }
@@ -201,100 +205,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A secret. `variable` is the name that the advice proposes.
-    pub(super) fn secret(&mut self, key: &'static str, variable: &str) -> Option<Secret> {
-        let node = self.take(key)?;
-        self.read_secret(key, variable, node)
-    }
-
-    /// A list of secrets, or one.
-    pub(super) fn secrets(&mut self, key: &'static str, variable: &str) -> Vec<Secret> {
-        let Some(node) = self.take(key) else { return Vec::new() };
-        match node.value {
-            Value::List(items) => {
-                items.into_iter().filter_map(|item| self.read_secret(key, variable, item)).collect()
-            }
-            Value::Loose(text) => {
-                split(&text).map(|value| Secret::new(value, &format!("env {}", node.place))).collect()
-            }
-            _ => self.read_secret(key, variable, node).into_iter().collect(),
-        }
-    }
-
-    fn read_secret(&self, key: &str, variable: &str, node: Node) -> Option<Secret> {
-        let advice = format!("write {key} = {{ env = \"{variable}\" }} or {{ file = \"PATH\" }}");
-        let name = self.name(key);
-        let mut table = match node.value {
-            Value::Table(table) => table,
-            // The variable itself is the secret.
-            Value::Loose(value) if value.is_empty() => return None,
-            Value::Loose(value) => return Some(Secret::new(value, &format!("env {}", node.place))),
-            Value::Text(_) => {
-                self.fault(
-                    &node.place,
-                    format!("`{name}` is a secret, and a secret is never written here"),
-                    advice,
-                );
-                return None;
-            }
-            _ => {
-                self.fault(&node.place, format!("`{name}` takes a secret"), advice);
-                return None;
-            }
-        };
-        match (table.remove("env"), table.remove("file"), table.into_iter().next()) {
-            (Some(entry), None, None) => self.secret_from_variable(&name, &entry, &advice),
-            (None, Some(entry), None) => self.secret_from_file(&name, &entry, &advice),
-            (_, _, Some((_, odd))) => {
-                self.fault(&odd.key, format!("`{name}` takes `env` or `file` only"), advice);
-                None
-            }
-            _ => {
-                self.fault(&node.place, format!("`{name}` takes one of `env` and `file`"), advice);
-                None
-            }
-        }
-    }
-
-    fn secret_from_variable(&self, name: &str, entry: &Entry, advice: &str) -> Option<Secret> {
-        let Some(variable) = plain_text(&entry.node).filter(|variable| is_variable(variable)) else {
-            let what = format!("`{name}.env` takes the name of a variable");
-            self.fault(&entry.node.place, what, advice);
-            return None;
-        };
-        match self.reading.variables.get(variable).map(|value| value.trim()) {
-            Some(value) if !value.is_empty() => {
-                Some(Secret::new(value.to_owned(), &format!("env {variable}")))
-            }
-            _ => {
-                let what = format!("the variable {variable} for `{name}` is not set");
-                self.fault(&entry.node.place, what, format!("set {variable} in the environment or in .env"));
-                None
-            }
-        }
-    }
-
-    fn secret_from_file(&self, name: &str, entry: &Entry, advice: &str) -> Option<Secret> {
-        let Some(path) = plain_text(&entry.node).filter(|path| !path.is_empty()) else {
-            self.fault(&entry.node.place, format!("`{name}.file` takes a path"), advice);
-            return None;
-        };
-        self.reading.files.borrow_mut().push(PathBuf::from(path));
-        match std::fs::read_to_string(Path::new(path)).as_deref().map(str::trim) {
-            Ok("") => {
-                let what = format!("the file for `{name}` is empty");
-                self.fault(&entry.node.place, what, "put the secret into it");
-                None
-            }
-            Ok(value) => Some(Secret::new(value.to_owned(), &format!("file {path}"))),
-            Err(error) => {
-                let what = format!("the file for `{name}` cannot be read ({})", error.kind());
-                self.fault(&entry.node.place, what, "check its path and its permissions");
-                None
-            }
-        }
-    }
-
     /// A file: its path and what it holds. It is watched from then on.
     pub(super) fn file(&mut self, key: &'static str, example: &str) -> Option<(PathBuf, Vec<u8>)> {
         let path = self.optional(key, example)?;
@@ -396,14 +306,6 @@ fn plain_text(node: &Node) -> Option<&str> {
         Value::Text(text) | Value::Loose(text) => Some(text),
         _ => None,
     }
-}
-
-/// Whether it looks like the name of a variable; a key pasted here by mistake does not, and is not echoed.
-fn is_variable(text: &str) -> bool {
-    let first = text.chars().next().is_some_and(|c| c.is_ascii_uppercase() || c == '_');
-    first
-        && text.len() <= 128
-        && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
 }
 
 fn is_name(name: &str) -> bool {

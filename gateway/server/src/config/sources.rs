@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::secret::Secret;
+
 /// The texts that a configuration is made of.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
@@ -13,6 +15,48 @@ pub struct Sources {
     pub variables: BTreeMap<String, String>,
     /// Further files to watch.
     pub env_files: Vec<PathBuf>,
+    /// What is managed at run time.
+    pub kept: Kept,
+}
+
+/// What the store keeps of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// Tenants, each with one text.
+    pub tenants: Vec<TenantText>,
+    /// What `{ sealed = "NAME" }` stands for, by tenant and name.
+    pub sealed: BTreeMap<(String, String), Secret>,
+}
+
+/// A tenant as the store has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantText {
+    /// Its name.
+    pub name: String,
+    /// What would stand below `[tenants.NAME]`, as TOML.
+    pub text: String,
+}
+
+/// Where sources are read from, again at each reload.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// The file of the command line or the usual one, `.env` and the environment.
+    Files(Option<PathBuf>),
+    /// These, which never change.
+    Given(Box<Sources>),
+}
+
+impl Origin {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub fn read(&self) -> Result<Sources, SourcesError> {
+        match self {
+            Self::Files(path) => Sources::read(path.as_deref()),
+            Self::Given(sources) => Ok((**sources).clone()),
+        }
+    }
 }
 
 /// A source that cannot be read.
@@ -57,7 +101,7 @@ impl Sources {
             std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
         );
-        Ok(Self { file: file.transpose()?, variables, env_files: vec![env_file] })
+        Ok(Self { file: file.transpose()?, variables, env_files: vec![env_file], ..Self::default() })
     }
 
     /// Sets a variable, as if the environment had it.

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::jwt::JwtIssuer;
 use super::provider::Provider;
+use super::retention::TenantRetention;
 use super::route::{Route, RouteContext};
 use super::section::{Located, Section};
 use super::spend::SpendLimit;
@@ -32,8 +33,12 @@ pub struct Tenant {
     pub limits: TenantLimits,
     /// What it may spend.
     pub spend: SpendLimit,
+    /// How long its rows are kept.
+    pub retention: TenantRetention,
     /// Its account at Twilio.
     pub twilio: TwilioAccount,
+    /// Its own, by name; they go before the gateway's of the same name.
+    pub providers: BTreeMap<String, Arc<Provider>>,
     /// By name.
     pub routes: BTreeMap<String, Arc<Route>>,
 }
@@ -45,6 +50,8 @@ pub struct TenantLimits {
     pub calls_max: u32,
     /// Calls begun in a minute.
     pub starts_per_minute_max: u32,
+    /// What its transcoding may cost at once, in units of 100 µs of CPU a second.
+    pub transcoding_units_max: u32,
     /// Longest call.
     #[serde(rename = "call_minutes_max", serialize_with = "as_minutes")]
     pub call_duration_max: Duration,
@@ -79,7 +86,15 @@ impl Tenant {
         let jwt = with_section(section, "jwt", JwtIssuer::read);
         let limits = with_section(section, "limits", TenantLimits::read);
         let spend = with_section(section, "spend", SpendLimit::read);
+        let retention = with_section(section, "retention", TenantRetention::read);
         let twilio = with_section(section, "twilio", TwilioAccount::read);
+        let own = read_providers(section);
+        let mut all = providers.clone();
+        all.extend(own.clone());
+        // A tenant that brings one provider means it.
+        let only = own.keys().next().filter(|_| own.len() == 1);
+        let favourite = only.map(String::as_str).or(favourite);
+        let providers = &all;
         let mut routes = BTreeMap::new();
         for (route_name, mut inner) in section.named("routes") {
             let context = RouteContext { tenant: name, name: &route_name, providers, favourite };
@@ -87,7 +102,18 @@ impl Tenant {
             inner.finish();
             routes.insert(route_name, Arc::new(route));
         }
-        Self { name: name.to_owned(), api_key, allowed_origins, jwt, limits, spend, twilio, routes }
+        Self {
+            name: name.to_owned(),
+            api_key,
+            allowed_origins,
+            jwt,
+            limits,
+            spend,
+            retention,
+            twilio,
+            providers: own,
+            routes,
+        }
     }
 }
 
@@ -116,6 +142,18 @@ fn allowed_origins(section: &mut Section<'_>) -> AllowedOrigins {
     if these.is_empty() { AllowedOrigins::None } else { AllowedOrigins::These(these) }
 }
 
+/// The providers of a section: of a tenant, or of the gateway.
+pub(super) fn read_providers(section: &mut Section<'_>) -> BTreeMap<String, Arc<Provider>> {
+    let mut providers = BTreeMap::new();
+    for (name, mut inner) in section.named("providers") {
+        if let Some(provider) = Provider::read(&name, &mut inner) {
+            inner.finish();
+            providers.insert(name, Arc::new(provider));
+        }
+    }
+    providers
+}
+
 fn with_section<T>(
     outer: &mut Section<'_>,
     key: &'static str,
@@ -132,6 +170,7 @@ impl TenantLimits {
         Self {
             calls_max: count(section, "calls_max", 1..=100_000),
             starts_per_minute_max: count(section, "starts_per_minute_max", 1..=1_000_000),
+            transcoding_units_max: count(section, "transcoding_units_max", 0..=1_000_000),
             call_duration_max: Duration::from_secs(
                 60 * section.integer("call_minutes_max", 1..=240).unwrap_or_default(),
             ),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::secret::Secret;
 
 /// A file, with variables that a test may refer to.
 fn sources(text: &str) -> Sources {
@@ -172,12 +173,12 @@ fn a_bad_file_is_refused_at_its_line_and_column_with_advice() {
         ),
         (
             "[providers.openai]\nkey = { env = \"KEY\", file = \"k\" }",
-            "p.toml:2:7: `providers.openai.key` takes one of `env` and `file`; \
+            "p.toml:2:7: `providers.openai.key` takes one of `env`, `file` and `sealed`; \
              write key = { env = \"OPENAI_API_KEY\" } or { file = \"PATH\" }",
         ),
         (
             "[providers.openai]\nkey = { value = \"sk-x\" }",
-            "p.toml:2:9: `providers.openai.key` takes `env` or `file` only; \
+            "p.toml:2:9: `providers.openai.key` takes `env`, `file` or `sealed` only; \
              write key = { env = \"OPENAI_API_KEY\" } or { file = \"PATH\" }",
         ),
         (
@@ -505,7 +506,10 @@ fn the_shipped_file_is_the_defaults_and_its_examples_work() {
     {
         all.set(name, "x");
     }
+    all.set("PATCHBAY_ADMIN_KEY", "x");
     all.set("PATCHBAY_SIGNING_KEY", &"x".repeat(32));
+    let sealed = (("default".to_owned(), "openai".to_owned()), Secret::new("x".to_owned(), "sealed openai"));
+    all.kept.sealed.extend([sealed]);
     all.set("PATCHBAY_MASTER_KEY", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=");
     let config = Config::parse(&all).unwrap();
     assert_eq!(config.providers.len(), 4);

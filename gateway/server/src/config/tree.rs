@@ -98,7 +98,7 @@ impl Layer<'_> {
     }
 }
 
-/// Lays `upper` over `lower`: tables merge, anything else replaces. A secret (`env` or `file`) replaces as a whole, so
+/// Lays `upper` over `lower`: tables merge, anything else replaces. A secret (`env`, `file` or `sealed`) replaces as a whole, so
 /// that an `env` over a `file` does not leave both.
 pub(super) fn merge(lower: &mut Table, upper: Table) {
     for (key, entry) in upper {
@@ -120,7 +120,7 @@ pub(super) fn merge(lower: &mut Table, upper: Table) {
 }
 
 fn is_secret(table: &Table) -> bool {
-    !table.is_empty() && table.keys().all(|key| key == "env" || key == "file")
+    !table.is_empty() && table.keys().all(|key| matches!(key.as_str(), "env" | "file" | "sealed"))
 }
 
 /// Puts a variable's value at `path`, making tables on the way.

@@ -12,14 +12,11 @@ use tower::ServiceExt;
 
 use super::signature::sign;
 use crate::api;
-use crate::app::{App, CallTable};
+use crate::app::{App, AppParts, CallTable};
 use crate::calls::CallPlan;
-use crate::config::{self, Config, Sources};
-use crate::drain::Drain;
+use crate::config::{self, Config, Origin, Sources};
 use crate::form;
 use crate::journal::CallRecord;
-use crate::meter::Till;
-use crate::metrics::Metrics;
 use crate::transport::{DialSpec, Dialer, ListenLimits, Listener, PortPending};
 
 mod money;
@@ -68,6 +65,8 @@ impl CallTable for Remembering {
     fn list(&self) -> Vec<CallRecord> {
         self.0.lock().unwrap().records.values().cloned().collect()
     }
+
+    fn drop_ended(&self) {}
 }
 
 impl Remembering {
@@ -103,12 +102,10 @@ fn house(list: &[(&str, &str)]) -> House {
 }
 
 fn house_of(sources: Sources) -> House {
-    let (reload, config) = config::watch(Config::parse(&sources).unwrap(), None);
+    let (reload, config) = config::watch(Config::parse(&sources).unwrap(), Origin::Given(Box::new(sources)));
     let calls = Remembering::default();
     let bound = "127.0.0.1:8080".parse().unwrap();
-    let metrics = Arc::new(Metrics::new());
-    let till = Till::in_memory(metrics.clone());
-    let app = App::new(config, bound, Box::new(calls.clone()), metrics, Drain::default(), till);
+    let app = App::new(AppParts::in_memory(config, bound, Box::new(calls.clone())));
     House { router: api::public(&app), app, calls, _reload: reload }
 }
 

@@ -12,11 +12,13 @@ use axum::response::{IntoResponse, Response};
 use super::phone::Addresses;
 use super::request::TwilioForm;
 use super::{refused, twiml};
-use crate::admission::{Applicant, Refused, Ticket};
+use crate::admission::{Applicant, Refused, Ticket, units};
 use crate::api::error::ApiError;
 use crate::app::App;
 use crate::config::{Config, Provider, Route, Tenant};
 use crate::plan::{self, Phone, Target};
+use crate::scribe::Parties;
+use crate::secret::Private;
 use crate::twiml::connect;
 
 /// Answers the webhook.
@@ -67,7 +69,7 @@ impl Ringing<'_> {
 
     /// Lets the call in, or logs and counts why not. It counts against the quota of `user`.
     fn admit(&self, user: Option<&str>) -> Result<Ticket, ()> {
-        self.app.admit(self.config, self.tenant, user).map_err(|refused| {
+        self.app.admit(self.config, (self.tenant, self.route), user).map_err(|refused| {
             let (tenant, route) = (&self.tenant.name, &self.route.name);
             tracing::warn!(tenant, route, reason = refused.as_str(), "call refused");
         })
@@ -77,7 +79,8 @@ impl Ringing<'_> {
     pub(super) fn start(&self, id: &str, form: &TwilioForm, mut ticket: Ticket) -> Result<(), ()> {
         let app = self.app;
         let target = Target { tenant: self.tenant, route: self.route, provider: self.provider };
-        let phone = Phone { call_sid: &form.call_sid, account_sid: &form.account_sid };
+        let parties = parties(form);
+        let phone = Phone { call_sid: &form.call_sid, account_sid: &form.account_sid, parties: &parties };
         let failed = |error: &dyn std::fmt::Display| {
             app.metrics.refused("configuration");
             tracing::error!(tenant = self.tenant.name, route = self.route.name, %error, "a call cannot be started");
@@ -102,6 +105,18 @@ impl Ringing<'_> {
     }
 }
 
+/// Who talks to whom, as Twilio says it.
+fn parties(form: &TwilioForm) -> Parties {
+    let number = |name| form.party(name).map(|number| Private::new(number.to_owned()));
+    let is_outbound = form.get("Direction").is_some_and(|direction| direction.starts_with("outbound"));
+    Parties {
+        direction: if is_outbound { "outbound" } else { "inbound" },
+        caller: number("From"),
+        called: number("To"),
+        external_id: None,
+    }
+}
+
 impl App {
     /// Lets a call in, or counts why not.
     ///
@@ -110,11 +125,12 @@ impl App {
     pub(crate) fn admit(
         &self,
         config: &Config,
-        tenant: &Tenant,
+        (tenant, route): (&Tenant, &Route),
         user: Option<&str>,
     ) -> Result<Ticket, Refused> {
         let admitted = if self.drain.is_serving() {
-            self.admission.admit(Applicant { tenant, user }, &config.limits)
+            let applicant = Applicant { tenant, user, units: units(route.audio) };
+            self.admission.admit(applicant, &config.limits)
         } else {
             Err(Refused::Draining)
         };

@@ -1,0 +1,55 @@
+//! How long a tenant's rows are kept.
+
+use patchbay_store::Retention;
+use serde::Serialize;
+
+use super::section::Section;
+
+/// What a tenant says: days, zero for never. What it leaves out is as the machine's `[storage]` has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TenantRetention {
+    /// What was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transcripts_days: Option<u32>,
+    /// Calls and their legs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls_days: Option<u32>,
+    /// Usage, which names nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage_days: Option<u32>,
+}
+
+impl TenantRetention {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let mut days = |key| section.integer(key, 0..=36_500).and_then(|days| u32::try_from(days).ok());
+        Self {
+            transcripts_days: days("transcripts_days"),
+            calls_days: days("calls_days"),
+            usage_days: days("usage_days"),
+        }
+    }
+
+    /// Never longer than `most`.
+    #[must_use]
+    pub fn within(self, most: Retention) -> Retention {
+        let shorter = |said: Option<u32>, most: u32| said.map_or(most, |said| said.min(most));
+        Retention {
+            transcripts_days: shorter(self.transcripts_days, most.transcripts_days),
+            calls_days: shorter(self.calls_days, most.calls_days),
+            usage_days: shorter(self.usage_days, most.usage_days),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_may_keep_less_and_never_more() {
+        let most = Retention { transcripts_days: 30, calls_days: 395, usage_days: 2_555 };
+        let said = TenantRetention { transcripts_days: Some(0), calls_days: Some(1_000), usage_days: None };
+        let kept = said.within(most);
+        assert_eq!((kept.transcripts_days, kept.calls_days, kept.usage_days), (0, 395, 2_555));
+    }
+}
