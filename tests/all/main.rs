@@ -5,6 +5,8 @@
 mod architecture;
 mod call;
 mod house;
+mod keeping;
+mod leak;
 mod money;
 mod signature_interop;
 mod speech;

@@ -1,12 +1,12 @@
 //! The whole gateway on loopback, between a provider that is a double and callers that are doubles too.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use patchbay::cli::call::CallPlan;
 use patchbay::cli::sim::Sim;
 use patchbay::cli::wav;
-use patchbay::config::{Config, Sources};
+use patchbay::config::{Config, Origin, Sources};
 use patchbay::drain::Drain;
 use patchbay::gateway::Gateway;
 use patchbay_sim::realtime::{Ledger, Say, Script, Turn};
@@ -36,6 +36,8 @@ pub(crate) fn model_that_says(name: &str) -> Script {
 /// Gateway and provider, running.
 pub(crate) struct Stage {
     webhook: String,
+    provider: String,
+    public: SocketAddr,
     admin: SocketAddr,
     drain: Drain,
     gateway: JoinHandle<()>,
@@ -46,10 +48,19 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts both. `file` is configuration besides the address of the provider and the listeners.
     pub(crate) async fn set(script: Script, file: &str) -> Self {
+        Self::set_with(script, file, &[]).await
+    }
+
+    /// As [`set`](Self::set), with variables.
+    pub(crate) async fn set_with(script: Script, file: &str, variables: &[(&str, &str)]) -> Self {
         let sim = Sim::bind((Ipv4Addr::LOCALHOST, 0).into(), script).await.unwrap();
         let mut sources = Sources::default();
         sources.set("OPENAI_API_KEY", "sk-of-the-test");
-        sources.set("OPENAI_BASE_URL", &sim.base_url().unwrap());
+        let provider = sim.base_url().unwrap();
+        sources.set("OPENAI_BASE_URL", &provider);
+        for (name, value) in variables {
+            sources.set(name, value);
+        }
         sources.set("PATCHBAY__SERVER__LISTEN", "127.0.0.1:0");
         sources.set("PATCHBAY__SERVER__ADMIN_LISTEN", "127.0.0.1:0");
         sources.file = Some((PathBuf::from("test.toml"), file.to_owned()));
@@ -63,10 +74,19 @@ impl Stage {
             .await;
         });
         let config = Config::parse(&sources).unwrap_or_else(|faults| panic!("{faults}"));
-        let gateway = Gateway::build(config, None).await.unwrap();
+        let gateway = Gateway::build(config, Origin::Given(Box::new(sources))).await.unwrap();
         let webhook = gateway.webhooks().first().expect("one route is there without asking").clone();
-        let (drain, admin) = (gateway.drain(), gateway.admin_addr());
-        Self { webhook, admin, drain, gateway: tokio::spawn(gateway.run()), provider_stops, ledgers }
+        let (drain, public, admin) = (gateway.drain(), gateway.public_addr(), gateway.admin_addr());
+        Self {
+            webhook,
+            provider,
+            public,
+            admin,
+            drain,
+            gateway: tokio::spawn(gateway.run()),
+            provider_stops,
+            ledgers,
+        }
     }
 
     /// A caller of the default route, who says the fixture.
@@ -74,14 +94,35 @@ impl Stage {
         CallPlan::new(&self.webhook, ulaw(says))
     }
 
+    /// A caller of another route.
+    pub(crate) fn caller_of(&self, tenant: &str, route: &str, says: &str) -> CallPlan {
+        let url = format!("http://{}/twilio/voice/{tenant}/{route}", self.public);
+        CallPlan::new(&url, ulaw(says))
+    }
+
+    /// Where the public listener is.
+    pub(crate) fn public(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// Where the provider is.
+    pub(crate) fn provider(&self) -> &str {
+        &self.provider
+    }
+
     /// What the admin listener answers to `GET path`, its head included.
     pub(crate) async fn admin(&self, path: &str) -> String {
-        let mut socket = TcpStream::connect(self.admin).await.expect("the admin listener is there");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-        socket.write_all(request.as_bytes()).await.expect("a request fits into a socket");
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).await.expect("the answer is text");
-        answer
+        ask(self.admin, &format!("GET {path} HTTP/1.1\r\n"), "").await
+    }
+
+    /// What the admin listener answers to `line` (method and path) with `body`, its head included.
+    pub(crate) async fn order(&self, line: &str, kind: &str, body: &str) -> String {
+        ask(self.admin, &format!("{line} HTTP/1.1\r\ncontent-type: {kind}\r\n"), body).await
+    }
+
+    /// What the public listener answers to `GET path` with a key, its head included.
+    pub(crate) async fn get(&self, path: &str, key: &str) -> String {
+        ask(self.public, &format!("GET {path} HTTP/1.1\r\nauthorization: Bearer {key}\r\n"), "").await
     }
 
     /// What signals advance.
@@ -102,4 +143,33 @@ impl Stage {
         }
         ledgers
     }
+}
+
+/// One request, one answer.
+async fn ask(to: SocketAddr, head: &str, body: &str) -> String {
+    let mut socket = TcpStream::connect(to).await.expect("the listener is there");
+    let length = body.len();
+    let request =
+        format!("{head}host: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+    socket.write_all(request.as_bytes()).await.expect("a request fits into a socket");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.expect("the answer is text");
+    answer
+}
+
+/// The JSON of an answer.
+pub(crate) fn json(answer: &str) -> serde_json::Value {
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    serde_json::from_str(body).unwrap_or_else(|_| panic!("no JSON: {answer}"))
+}
+
+/// Every byte of every file below `folder`.
+pub(crate) fn bytes_below(folder: &Path) -> Vec<u8> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the folder is there") {
+        let path = entry.expect("an entry").path();
+        let bytes = if path.is_dir() { bytes_below(&path) } else { std::fs::read(&path).expect("a file") };
+        all.extend(bytes);
+    }
+    all
 }
