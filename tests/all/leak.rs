@@ -77,7 +77,8 @@ fn forms(canary: &str) -> Vec<(&'static str, Vec<u8>)> {
         let whole = padded.len() / 3 * 3;
         for engine in [&STANDARD, &URL_SAFE] {
             let text = engine.encode(&padded[..whole]);
-            forms.push(("base64", text[if skip == 0 { 0 } else { 4 }..].as_bytes().to_vec()));
+            let from = if skip == 0 { 0 } else { 4 };
+            forms.push(("base64", text.as_bytes()[from..].to_vec()));
         }
     }
     forms
