@@ -43,7 +43,7 @@ async fn a_tenant_put_into_the_database_takes_calls_with_a_sealed_key_at_once() 
 
     let minted = stage.order("POST /admin/tenants/acme/keys", JSON, "{\"name\":\"ci\"}").await;
     let key = json(&minted)["key"].as_str().unwrap().to_owned();
-    let list = json(&stage.get("/v1/calls", &key).await);
+    let list = json(&stage.get("/v1/calls?limit=1", &key).await);
     let call = &list["data"][0];
     assert_eq!((&call["tenant"], &call["state"]), (&"acme".into(), &"ended".into()), "{list}");
     let id = call["id"].as_str().unwrap();
@@ -52,6 +52,12 @@ async fn a_tenant_put_into_the_database_takes_calls_with_a_sealed_key_at_once() 
     assert!(whole["transcript"].as_array().is_some_and(|said| !said.is_empty()), "{whole}");
     assert!(whole["legs"].as_array().is_some_and(|legs| legs.len() == 2), "{whole}");
 
+    let tenants = json(&stage.admin("/admin/tenants").await);
+    let names: Vec<_> =
+        tenants["data"].as_array().unwrap().iter().map(|tenant| tenant["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["acme", "default"], "the first tenant of the database takes nobody's place");
+    let unclear = stage.get("/v1/calls?limit=many", &key).await;
+    assert!(unclear.starts_with("HTTP/1.1 400") && unclear.contains("\"param\":\"query\""), "{unclear}");
     let shown = stage.admin("/admin/tenants/acme").await;
     assert!(!shown.contains("sk-canary-4711"), "{shown}");
     let bad = stage.order("PUT /admin/tenants/acme", TOML, "[limits]\ncalls_max = 0\n").await;
@@ -79,7 +85,7 @@ async fn a_call_outlives_a_restart_and_a_person_who_is_forgotten_does_not() {
     before.clear().await;
 
     let after = stage(&folder).await;
-    let list = json(&after.admin("/admin/calls?tenant=default").await);
+    let list = json(&after.admin("/admin/calls?tenant=default&limit=20").await);
     let call = &list["data"][0];
     assert_eq!(call["from"], "+4915550004711", "{list}");
     let id = call["id"].as_str().unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -119,22 +119,16 @@ fn explained(rejection: &JsonRejection) -> &'static str {
     }
 }
 
-/// Which part of a list.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct Paging {
+/// A list's query.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listed {
+    /// Of one user only.
+    user: Option<String>,
     /// What the page before answered as its next.
     after: Option<String>,
     /// Most calls of the page, 50 when absent.
     limit: Option<u32>,
-}
-
-/// A list's query.
-#[derive(Debug, Deserialize)]
-pub struct Listed {
-    /// Of one user only.
-    user: Option<String>,
-    #[serde(flatten)]
-    paging: Paging,
 }
 
 /// `GET /v1/calls?user=&after=&limit=`: the tenant's calls, the latest first.
@@ -144,11 +138,13 @@ pub struct Listed {
 pub async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Query(listed): Query<Listed>,
+    listed: Result<Query<Listed>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let tenant = caller.tenant(&app, Scope::CallsRead)?;
+    let Query(listed) =
+        listed.map_err(|_| ApiError::field("query", "A list takes user, after and limit."))?;
     let filter = CallFilter { tenant: Some(tenant.name.clone()), user: listed.user.map(Private::new) };
-    of_page(&app, &filter, listed.paging).await
+    of_page(&app, &filter, listed.after, listed.limit).await
 }
 
 /// `GET /v1/calls/{id}`: one call with its words, latencies, cuts, usage and cost.
@@ -165,8 +161,13 @@ pub async fn show(
 }
 
 /// A page of calls: those of the store, and on the first page those that it has not heard of yet.
-pub(super) async fn of_page(app: &App, filter: &CallFilter, paging: Paging) -> Result<Response, ApiError> {
-    let page = Page { after: paging.after, limit: paging.limit.unwrap_or(50).clamp(1, PAGE_MAX) };
+pub(super) async fn of_page(
+    app: &App,
+    filter: &CallFilter,
+    after: Option<String>,
+    limit: Option<u32>,
+) -> Result<Response, ApiError> {
+    let page = Page { after, limit: limit.unwrap_or(50).clamp(1, PAGE_MAX) };
     app.archive.settle().await;
     let (rows, next) = app.archive.store.calls(filter, &page).await?;
     let now = UnixMs::now();

@@ -152,6 +152,10 @@ fn add_tenants(texts: &[TenantText], table: &mut Table) -> Result<(), Fault> {
         return Ok(());
     }
     let mut tenants = take_table(table, "tenants");
+    // Who had no tenant of their own was served as `default`, and still is.
+    if tenants.is_empty() && texts.iter().all(|text| text.name != "default") {
+        tenants.insert("default".to_owned(), entry(Table::new()));
+    }
     for TenantText { name, text } in texts {
         let place: Arc<str> = format!("tenant {name}").into();
         if let Some(written) = tenants.get(name) {

@@ -12,7 +12,7 @@ use patchbay_store::{CallFilter, Subject};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::api::calls::{Paging, of_page, one};
+use crate::api::calls::{of_page, one};
 use crate::api::error::ApiError;
 use crate::app::App;
 use crate::secret::Private;
@@ -23,8 +23,8 @@ const FLUSH: Duration = Duration::from_secs(5);
 #[derive(Deserialize)]
 pub(super) struct Which {
     tenant: Option<String>,
-    #[serde(flatten)]
-    paging: Paging,
+    after: Option<String>,
+    limit: Option<u32>,
 }
 
 /// `GET /admin/calls?tenant=&after=&limit=`: the latest first.
@@ -33,7 +33,7 @@ pub(super) async fn list(
     Query(which): Query<Which>,
 ) -> Result<Response, ApiError> {
     let filter = CallFilter { tenant: which.tenant, ..CallFilter::default() };
-    of_page(&app, &filter, which.paging).await
+    of_page(&app, &filter, which.after, which.limit).await
 }
 
 #[derive(Deserialize)]
