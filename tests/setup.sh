@@ -65,7 +65,7 @@ need_python() {
     local wanted=$interop/requirements.txt venv=$interop/.venv
     if cmp -s "$wanted" "$venv/installed-requirements.txt" && "$venv/bin/python" -c '' 2>/dev/null; then return; fi
     python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages "Python's venv module" python3-venv
-    say "installing pip packages into $venv (Twilio's validator)"
+    say "installing pip packages into $venv (Twilio's validator, hadolint)"
     rm -rf "$venv"
     python3 -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$wanted"
@@ -79,6 +79,11 @@ need_valgrind() { have valgrind || install_packages "valgrind, for counting inst
 need_postgresql() {
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && return
     install_packages "PostgreSQL, for the tests of the stores" postgresql
+}
+
+# Only the program is used: nothing of systemd is started, and it does not become this machine's init.
+need_systemd_analyze() {
+    have systemd-analyze || install_packages "systemd-analyze, which reads deploy/systemd" systemd
 }
 
 case $for_what in

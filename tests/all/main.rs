@@ -4,6 +4,7 @@
 
 mod architecture;
 mod call;
+mod deploy;
 mod house;
 mod keeping;
 mod leak;

@@ -105,6 +105,11 @@ impl Stage {
         self.public
     }
 
+    /// Where the admin listener is.
+    pub(crate) fn admin_addr(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// Where the provider is.
     pub(crate) fn provider(&self) -> &str {
         &self.provider
