@@ -34,9 +34,8 @@ impl Compose {
         let inside = |port: &Value| port.as_str()?.rsplit(':').next()?.parse().ok();
         let ports: Vec<u16> = ports.iter().filter_map(inside).collect();
         let [public, admin] = ports[..] else { return Err(format!("two listeners, but ports {ports:?}")) };
-        let command = self.at("/services/gateway/command");
         Ok(Claims {
-            commands: vec![serde_json::from_value(command.clone()).unwrap_or_else(|_| image.command())],
+            commands: vec![self.command(&image)],
             variables: known,
             ports: vec![(Listener::Public, public), (Listener::Admin, admin)],
             comes_from_outside: true,
@@ -44,6 +43,16 @@ impl Compose {
             stop_signal: self.text("/services/gateway/stop_signal").to_owned(),
             stop_within: span(self.text("/services/gateway/stop_grace_period"))?,
         })
+    }
+
+    /// What the gateway's container runs. An argument that looks like a number is text all the same.
+    fn command(&self, image: &Image) -> Vec<String> {
+        let as_text = |part: &Value| part.as_str().map_or_else(|| part.to_string(), str::to_owned);
+        match self.at("/services/gateway/command") {
+            Value::Null => image.command(),
+            Value::Array(parts) => parts.iter().map(as_text).collect(),
+            line => as_text(line).split_whitespace().map(str::to_owned).collect(),
+        }
     }
 
     /// What is wrong with how the two are run.

@@ -268,7 +268,7 @@ fn what_fly_says_wrongly_of_the_binary_is_found() {
         ("internal_port = 8080", "internal_port = 8000", "port 8000"),
         ("  port = 9090", "  port = 9091", "port 9091"),
         ("\"[::]:9090\"", "\"127.0.0.1:9090\"", "nobody can reach it"),
-        ("patchbay migrate", "patchbay migrations", "no subcommand"),
+        ("\"patchbay migrate", "\"patchbay migrations", "no subcommand"),
         ("\"patchbay migrate", "\"gateway migrate", "does not run patchbay"),
         ("DRAIN_DEADLINE_S = \"290\"", "DRAIN_DEADLINE_S = \"299\"", "is killed after 300 s"),
         ("DRAIN_HANDOFF_S = \"245\"", "DRAIN_HANDOFF_S = \"295\"", "drain_handoff_s"),
