@@ -297,7 +297,7 @@ fn metrics_in(text: &str) -> Vec<&str> {
 }
 
 /// Those that the gateway does not have.
-fn unknown_metrics<'t>(text: &'t str) -> Vec<&'t str> {
+fn unknown_metrics(text: &str) -> Vec<&str> {
     let metrics = Metrics::new();
     metrics.started();
     metrics.ended("test");
