@@ -75,11 +75,11 @@ async fn look(app: &App, calls: &Calls, overload: &Overload) {
     let memory_max = gauge::memory_max();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        let limits = app.config().limits.clone();
+        let calls_max = app.config().limits.calls_max;
         let load = Load {
             late: overload.lateness.take(),
             memory: memory_max.and_then(gauge::memory_share).unwrap_or(0.0),
-            calls: f64::from(app.admission.calls()) / f64::from(limits.calls_max.max(1)),
+            calls: f64::from(app.admission.calls()) / f64::from(calls_max.max(1)),
         };
         let (before, level) = (ladder.level(), ladder.look(load, Instant::ZERO + epoch.elapsed()));
         if before != level {

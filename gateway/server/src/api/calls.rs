@@ -171,10 +171,13 @@ pub(super) async fn of_page(
     app.archive.settle().await;
     let (rows, next) = app.archive.store.calls(filter, &page).await?;
     let now = UnixMs::now();
-    let fresh = app.calls.list().into_iter().filter(|record| {
+    // A list of this machine's calls copies each of them: only for the page that may show one.
+    let is_first_of_all = page.after.is_none() && filter.user.is_none();
+    let ours = if is_first_of_all { app.calls.list() } else { Vec::new() };
+    let fresh = ours.into_iter().filter(|record| {
         let is_asked = filter.tenant.as_deref().is_none_or(|tenant| *record.tenant == *tenant);
         let is_known = rows.iter().any(|row| *row.id == *record.id);
-        page.after.is_none() && filter.user.is_none() && record.state != "ended" && is_asked && !is_known
+        record.state != "ended" && is_asked && !is_known
     });
     let fresh: Vec<Value> = fresh.map(|record| kept::fresh(&record)).collect();
     let lines: Vec<Value> = fresh.into_iter().chain(rows.iter().map(|row| kept::line(row, now))).collect();
