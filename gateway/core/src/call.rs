@@ -6,20 +6,24 @@
 //!
 //! Sides are called by what they do: the *caller* came to us, the *callee* answers.
 
-use crate::dead_air::{DeadAir, Overdue};
+use crate::dead_air::DeadAir;
 use crate::hook::{Hook, Verdict};
-use crate::leg::{Command, Event, Fault, Leg, LegError, Outbox, Wire};
+use crate::leg::{Command, Event, Leg, LegError, Outbox, Wire};
 use crate::redial::Redial;
 use crate::side::{Side, State};
 use crate::turn::Turn;
-use crate::{Format, Frame, Instant, LegId, MediaTime, Payload, TranscoderFactory};
+use crate::{Frame, Instant, LegId, TranscoderFactory};
 
 #[path = "call/ending.rs"]
 mod ending;
 #[path = "call/exchange.rs"]
 mod exchange;
+#[path = "call/prompting.rs"]
+mod prompting;
 #[path = "call/renewal.rs"]
 mod renewal;
+#[path = "call/telling.rs"]
+mod telling;
 
 pub use exchange::{CallConfig, Effect, EndReason, Fact, Input, Outcome, Output, PromptKind, Prompts};
 
@@ -63,6 +67,8 @@ pub struct Call {
     leaving: bool,
     /// A prompt was queued since speech last came.
     prompted: bool,
+    /// What was interrupted, until the listener says how much it played.
+    unsettled: Vec<telling::Unsettled>,
     outbox: Outbox,
     commands: Vec<(LegId, Command)>,
 }
@@ -92,6 +98,7 @@ impl Call {
             greeted: false,
             leaving: false,
             prompted: false,
+            unsettled: Vec::new(),
             outbox: Outbox::default(),
             commands: Vec::new(),
             hook: None,
@@ -150,17 +157,21 @@ impl Call {
             _ => None,
         };
         let leaving = self.leaving.then(|| self.now + ending::LOOK_AGAIN);
-        let own =
-            [leaving, paced, ending, self.dead_air.poll_timeout(), self.redial_at, self.caller_deadline()];
+        let unsettled = self.unsettled.first().map(|cut| cut.until);
+        let (dead_air, caller) = (self.dead_air.poll_timeout(), self.caller_deadline());
+        let own = [leaving, paced, ending, dead_air, self.redial_at, caller, unsettled];
         let renewal = self.renewal.poll_timeout();
         let call_max = self.started.map(|at| at + self.config.limits.call_max);
         legs.chain(own.into_iter().flatten()).chain(renewal).chain(call_max).min()
     }
 
-    /// Whether the shell should read the transport of `leg`: not while more of its speech is queued than allowed.
+    /// Whether the shell should read the transport of `leg`: not while more of its speech is queued than allowed, or is to be
+    /// kept by a listener who takes nothing.
     #[must_use]
     pub fn reads(&self, leg: LegId) -> bool {
-        self.sides[CALLEE].id != leg || !self.sides[CALLER].playout.is_full()
+        let listener = &self.sides[CALLER];
+        let is_waited_for = listener.stalled && listener.playout.is_kept_by_listener();
+        self.sides[CALLEE].id != leg || !(listener.playout.is_full() || is_waited_for)
     }
 
     /// Whether the call is over.
@@ -225,9 +236,11 @@ impl Call {
     }
 
     fn on_event(&mut self, side: usize, event: Event, now: Instant, out: &mut Vec<Output>) {
-        if let Event::AudioReceived(frame) = event {
-            return self.carry(side, frame, now, out);
-        }
+        let event = match event {
+            Event::AudioReceived(frame) => return self.carry(side, frame, now, out),
+            Event::Told(told) => return self.tell(side, told, now, out),
+            event => event,
+        };
         let verdict = self.ask_hook(side, &event, now, out);
         let interrupts = self.turn.on_event(&event) && verdict == Verdict::Pass;
         match &event {
@@ -249,6 +262,12 @@ impl Call {
             Event::SpeechStopped if self.sides[side].caps.answers => self.dead_air.owe(now),
             Event::ResponseEnded { .. } => self.dead_air.settle(),
             Event::DtmfReceived(_) if interrupts => self.interrupt(side, now, out),
+            Event::Interrupted => self.interrupt(side, now, out),
+            Event::Played { utterance, so_far } => self.sides[side].playout.played(*utterance, *so_far, now),
+            Event::ListenerCut { utterance, heard } => {
+                self.cut_by_listener(side, *utterance, *heard, now, out)
+            }
+            Event::Renegotiated => self.sides[side].refresh_caps(now),
             _ => {}
         }
         let down = if let Event::LegDown(down) = &event { Some(down.clone()) } else { None };
@@ -311,10 +330,7 @@ impl Call {
             self.command(speaker, Command::Cancel, now, out);
         }
         for cut in cuts {
-            if caps.can_truncate {
-                self.command(speaker, Command::Truncate(cut), now, out);
-            }
-            out.push(Output::Fact(Fact::Cut(cut)));
+            self.settle_or_wait(listener, cut, now, out);
         }
         self.turn.cut();
     }
@@ -348,22 +364,27 @@ impl Call {
     /// Everything that is due leaves.
     fn pump(&mut self, now: Instant, out: &mut Vec<Output>) {
         for index in [CALLER, CALLEE] {
-            while self.sides[index].takes_audio() {
-                let Some(frame) = self.sides[index].playout.poll_frame(now) else { break };
-                self.command(index, Command::Play(frame), now, out);
-                if let Some(mark) = self.sides[index].playout.poll_mark() {
-                    self.command(index, Command::Mark(mark), now, out);
-                }
-            }
-            if self.sides[index].takes_audio()
-                && let Some(mark) = self.sides[index].playout.poll_mark()
-            {
-                self.command(index, Command::Mark(mark), now, out);
-            }
+            self.pump_towards(index, now, out);
             self.bound_live_queue(index, out);
         }
         self.watch_dryness(now);
         self.finish_ending(now, out);
+    }
+
+    fn pump_towards(&mut self, index: usize, now: Instant, out: &mut Vec<Output>) {
+        while self.sides[index].takes_audio() {
+            let Some(frame) = self.sides[index].playout.poll_frame(now) else { break };
+            self.command(index, Command::Play(frame), now, out);
+            if let Some(mark) = self.sides[index].playout.poll_mark() {
+                self.command(index, Command::Mark(mark), now, out);
+            }
+        }
+        if self.sides[index].takes_audio()
+            && let Some(mark) = self.sides[index].playout.poll_mark()
+        {
+            self.command(index, Command::Mark(mark), now, out);
+        }
+        self.tell_what_waited(index, now, out);
     }
 
     /// A callee that is up gets fresh audio or none; one that is being dialled gets all that was said meanwhile.
@@ -398,42 +419,10 @@ impl Call {
             self.redial_now(now, out);
         }
         self.run_renewal(now, out);
+        self.settle_overdue(now, out);
         while let Some(due) = self.dead_air.poll(now) {
             self.overdue(due, now, out);
         }
         self.run_deadlines(now, out);
-    }
-
-    fn overdue(&mut self, due: Overdue, now: Instant, out: &mut Vec<Output>) {
-        if self.sides[CALLER].state != State::Up || self.phase != Phase::Live {
-            return;
-        }
-        match due {
-            Overdue::Filler => self.prompt(PromptKind::Filler, out),
-            Overdue::Notice => self.prompt(PromptKind::Notice, out),
-            Overdue::GiveUp => self.fail(Fault::PeerLost, "no_answer", now, out),
-        }
-    }
-
-    /// Queues a prompt for the caller.
-    fn prompt(&mut self, kind: PromptKind, out: &mut Vec<Output>) {
-        let audio = match kind {
-            PromptKind::Filler => &self.prompts.filler,
-            PromptKind::Notice => &self.prompts.notice,
-            PromptKind::Apology => &self.prompts.apology,
-            PromptKind::Budget => &self.prompts.budget,
-        };
-        let fills = matches!(kind, PromptKind::Filler | PromptKind::Notice);
-        let busy = !self.sides[CALLER].playout.queued().is_zero();
-        if audio.is_empty() || (busy && fills) {
-            return;
-        }
-        let frame = Frame::live(Format::PCMU, Payload::Raw(audio.clone()), MediaTime::ZERO);
-        let caller = &mut self.sides[CALLER];
-        caller.finish_route();
-        caller.carry(frame, self.transcoders);
-        caller.finish_route();
-        self.prompted |= fills;
-        out.push(Output::Fact(Fact::Prompted(kind)));
     }
 }

@@ -12,7 +12,7 @@ pub enum Verdict {
 }
 
 /// A plugin bound to one call: synchronous, bounded, without effects; it returns commands and a verdict. It sees every
-/// event but audio.
+/// event but audio, and what one end only tells the other.
 pub trait Hook: Send {
     /// Sees `event` of `leg` before the turn policy does.
     fn on_event(&mut self, leg: LegId, event: &Event, out: &mut Vec<(LegId, Command)>) -> Verdict;

@@ -101,6 +101,29 @@ impl Ledger {
             .collect()
     }
 
+    /// Where in the listener's stream `offset` of `utterance` lies, of what was sent and is not settled.
+    #[must_use]
+    pub fn position_of(&self, utterance: UtteranceId, offset: MediaTime) -> Option<MediaTime> {
+        let account = self.accounts.iter().find(|a| a.utterance == utterance)?;
+        let mut left = offset.saturating_sub(account.heard);
+        let mut end = None;
+        for segment in self.segments.iter().filter(|s| s.utterance == utterance) {
+            if left <= segment.span {
+                return Some(segment.start + left);
+            }
+            left = left.saturating_sub(segment.span);
+            end = Some(segment.start + segment.span);
+        }
+        end
+    }
+
+    /// What of `utterance` was sent and received, while its account is open.
+    #[must_use]
+    pub fn standing(&self, utterance: UtteranceId) -> Option<(MediaTime, MediaTime)> {
+        let account = self.accounts.iter().find(|a| a.utterance == utterance)?;
+        Some((account.sent, account.received))
+    }
+
     /// Whether any utterance is open.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -176,5 +199,19 @@ mod tests {
         ledger.settle(ms(100));
         ledger.sent(A, ms(500), ms(100)); // after a pause of the stream
         assert_eq!(ledger.cut(ms(550))[0].heard, ms(150));
+    }
+
+    #[test]
+    fn an_offset_of_an_utterance_has_its_place_in_the_stream_over_pauses_and_settled_pieces() {
+        let mut ledger = Ledger::default();
+        ledger.received(A, ms(400));
+        ledger.sent(A, ms(0), ms(100));
+        ledger.settle(ms(100));
+        ledger.sent(A, ms(500), ms(100));
+        ledger.sent(A, ms(900), ms(100));
+        assert_eq!(ledger.position_of(A, ms(150)), Some(ms(550)));
+        assert_eq!(ledger.position_of(A, ms(250)), Some(ms(950)));
+        assert_eq!(ledger.position_of(A, ms(9000)), Some(ms(1000)), "never past what was sent");
+        assert_eq!(ledger.position_of(B, ms(0)), None);
     }
 }

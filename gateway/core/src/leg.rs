@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use crate::{Format, Frame, Instant, MarkId, MediaTime, UtteranceId};
+use crate::{Format, Frame, Instant, MarkId, MediaTime, Told, Usage, UtteranceId};
 
 /// What crosses a transport. Ingress: all of them. Egress: `Text`, `Binary` and `Close`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,39 +170,10 @@ pub enum Role {
     Model,
 }
 
-/// Usage as the peer reports it. Cached counts are a subset of the input counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// What was metered: `response` or `transcription`.
-    pub kind: Box<str>,
-    /// The peer's id of the connection (OpenAI: `session.id`); empty when it gave none.
-    #[serde(default)]
-    pub connection: Box<str>,
-    /// The peer's id of the response or item; with `connection` and `kind` it makes the report count only once.
-    pub key: Box<str>,
-    /// Not the peer's own account but ours: the connection went before the peer gave one.
-    #[serde(default)]
-    pub estimated: bool,
-    /// Text tokens in.
-    pub text_in: u64,
-    /// Of those, cached.
-    pub text_in_cached: u64,
-    /// Audio tokens in.
-    pub audio_in: u64,
-    /// Of those, cached.
-    pub audio_in_cached: u64,
-    /// Text tokens out.
-    pub text_out: u64,
-    /// Audio tokens out.
-    pub audio_out: u64,
-    /// Milliseconds, for what is billed by time.
-    pub duration_ms: u64,
-}
-
 /// A fact from a leg, in the past tense.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// The peer is ready for audio. `Leg::caps` is final from here on.
+    /// The peer is ready for audio. From here on `Leg::caps` changes only with [`Event::Renegotiated`].
     LegUp,
     /// Audio came in. Of an utterance if `frame.utterance` is set.
     AudioReceived(Frame),
@@ -256,6 +227,26 @@ pub enum Event {
         /// The peer's error code, or `unknown`.
         code: Box<str>,
     },
+    /// What the peer says in its API's own words, for the other side.
+    Told(Told),
+    /// The listener has played so much of an utterance, and plays on.
+    Played {
+        /// Which.
+        utterance: UtteranceId,
+        /// From its beginning.
+        so_far: MediaTime,
+    },
+    /// The listener stopped playing an utterance by itself, when it had played `heard` of it.
+    ListenerCut {
+        /// Which.
+        utterance: UtteranceId,
+        /// From its beginning.
+        heard: MediaTime,
+    },
+    /// The listener wants silence.
+    Interrupted,
+    /// The formats of [`Leg::caps`] are others from here on.
+    Renegotiated,
     /// The leg is gone. The last event of a leg.
     LegDown(Down),
 }
@@ -291,6 +282,8 @@ pub enum Command {
         /// What to do or say.
         instructions: Option<Box<str>>,
     },
+    /// Pass this on to the peer if it speaks that API; else nothing.
+    Tell(Told),
     /// End the leg politely and close its transport.
     Hangup {
         /// Close code for the transport.
@@ -342,6 +335,8 @@ pub struct Caps {
     pub can_truncate: bool,
     /// Answers: a turn of the other side is followed by speech, so silence after it is a fault.
     pub answers: bool,
+    /// Tells within moments of an interruption how much it had played: [`Event::ListenerCut`].
+    pub reports_heard: bool,
 }
 
 /// Where a leg writes its consequences. Reused from call to call.
@@ -383,7 +378,7 @@ impl Outbox {
 
 /// One live peer as a state machine. See the module's contract.
 pub trait Leg: Send {
-    /// What the peer can do. May change until [`Event::LegUp`].
+    /// What the peer can do. May change until [`Event::LegUp`], and with [`Event::Renegotiated`].
     fn caps(&self) -> Caps;
 
     /// Takes what came from the transport.

@@ -22,8 +22,10 @@ mod reframe;
 mod route;
 mod side;
 mod time;
+mod told;
 mod transcoder;
 mod turn;
+mod usage;
 
 pub use call::{Call, CallConfig, Effect, EndReason, Fact, Input, Outcome, Output, PromptKind, Prompts};
 pub use dead_air::{DeadAir, Overdue, Patience};
@@ -32,9 +34,7 @@ pub use frame::{BadBase64, Frame, Payload};
 pub use hook::{Hook, Verdict};
 pub use id::{ForeignMark, LegId, MarkId, UtteranceId};
 pub use ledger::Ledger;
-pub use leg::{
-    Caps, Command, Cut, Down, Event, Fault, Leg, LegError, Outbox, Pacing, Refusal, Role, Usage, Wire,
-};
+pub use leg::{Caps, Command, Cut, Down, Event, Fault, Leg, LegError, Outbox, Pacing, Refusal, Role, Wire};
 pub use limit::Limits;
 pub use play_head::PlayHead;
 pub use playout::{Playout, Unqueued};
@@ -44,5 +44,7 @@ pub use redial::Redial;
 pub use reframe::Reframer;
 pub use route::{NoRoute, Route};
 pub use time::{Instant, MediaTime};
+pub use told::Told;
 pub use transcoder::{CodecError, Transcoder, TranscoderFactory};
 pub use turn::{BargeIn, Turn};
+pub use usage::Usage;

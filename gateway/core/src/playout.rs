@@ -13,6 +13,9 @@ const MARK_EVERY: MediaTime = MediaTime::from_ms(200);
 /// How long after the end of playback an echo may still come.
 const ECHO_GRACE: Duration = Duration::from_secs(1);
 
+/// How late a listener that echoes no marks may still say how much it played.
+const REPORT_MAX: Duration = Duration::from_secs(30);
+
 /// Beyond a *Speech* queue's bound the source is not read, but what it had sent already still arrives.
 const OVERRUN: MediaTime = MediaTime::from_ms(60_000);
 
@@ -130,6 +133,9 @@ impl Playout {
         }
         let frame = self.pop()?;
         if let Pacing::Speech { .. } = self.pacing {
+            if !self.echoes_marks {
+                self.ledger.settle(self.head.position(now.saturating_sub(REPORT_MAX)));
+            }
             let position = self.head.sent();
             self.head.send(frame.duration, now);
             if let Some(utterance) = frame.utterance {
@@ -178,6 +184,29 @@ impl Playout {
         true
     }
 
+    /// The listener says that it has played `so_far` of `utterance`. Like an echo, it moves the head downward only.
+    pub fn played(&mut self, utterance: UtteranceId, so_far: MediaTime, now: Instant) {
+        if let Some(position) = self.ledger.position_of(utterance, so_far) {
+            self.head.confirm(position, now);
+        }
+    }
+
+    /// Like [`cut`](Self::cut), by the listener itself, who says that it had played `heard` of `utterance`. That can only be
+    /// less than we believe.
+    pub fn cut_by_listener(&mut self, utterance: UtteranceId, heard: MediaTime, now: Instant) -> Vec<Cut> {
+        let standing = self.ledger.standing(utterance);
+        let mut cuts = self.cut(now);
+        match (cuts.iter_mut().find(|cut| cut.utterance == utterance), standing) {
+            (Some(cut), _) => cut.heard = cut.heard.min(heard),
+            // By the clock it was wholly heard.
+            (None, Some((sent, received))) if heard < received => {
+                cuts.insert(0, Cut { utterance, heard: heard.min(sent), sent, received });
+            }
+            (None, _) => {}
+        }
+        cuts
+    }
+
     /// Interrupts: drops the queue, tombstones every utterance so far, voids the marks. Returns what was not wholly
     /// heard. The caller must now silence the listener.
     pub fn cut(&mut self, now: Instant) -> Vec<Cut> {
@@ -215,6 +244,12 @@ impl Playout {
     #[must_use]
     pub fn is_full(&self) -> bool {
         matches!(self.pacing, Pacing::Speech { queue_max, .. } if self.queued > queue_max)
+    }
+
+    /// Whether the listener keeps what it has not played, as much as there is: then nothing need wait here.
+    #[must_use]
+    pub fn is_kept_by_listener(&self) -> bool {
+        matches!(self.pacing, Pacing::Speech { lead, queue_max } if lead >= queue_max)
     }
 
     /// Queued audio.
@@ -359,6 +394,55 @@ mod tests {
             ms(200),
             "the line is frozen: the mark at 200 ms never came"
         );
+    }
+
+    /// A listener that keeps what it has not played.
+    const KEPT: Pacing = Pacing::Speech { lead: ms(120_000), queue_max: ms(120_000) };
+
+    #[test]
+    fn what_a_listener_says_of_its_own_cut_lowers_what_it_heard_and_never_raises_it() {
+        for (reported, heard) in [(ms(200), ms(200)), (ms(9_000), ms(400))] {
+            let mut playout = Playout::new(KEPT, false);
+            playout.enqueue(frame(1, 1_000)).unwrap();
+            drain(&mut playout, at(0));
+            let cuts = playout.cut_by_listener(UtteranceId(1), reported, at(400));
+            assert_eq!(
+                cuts,
+                [Cut { utterance: UtteranceId(1), heard, sent: ms(1_000), received: ms(1_000) }]
+            );
+            assert_eq!(playout.cut_by_listener(UtteranceId(1), ms(1), at(400)), [], "once");
+        }
+    }
+
+    #[test]
+    fn a_listener_that_lags_may_cut_what_the_clock_says_it_heard() {
+        let mut playout = Playout::new(KEPT, false);
+        playout.enqueue(frame(1, 500)).unwrap();
+        playout.utterance_ended(UtteranceId(1));
+        drain(&mut playout, at(0));
+        let cuts = playout.cut_by_listener(UtteranceId(1), ms(300), at(700));
+        assert_eq!(cuts.first().map(|cut| cut.heard), Some(ms(300)));
+    }
+
+    #[test]
+    fn a_report_of_what_was_played_holds_the_head_back() {
+        let mut playout = Playout::new(KEPT, false);
+        playout.enqueue(frame(1, 1_000)).unwrap();
+        drain(&mut playout, at(0));
+        playout.played(UtteranceId(1), ms(100), at(300));
+        assert_eq!(playout.cut(at(500))[0].heard, ms(300));
+    }
+
+    #[test]
+    fn accounts_of_a_listener_without_marks_are_closed_in_time() {
+        let mut playout = Playout::new(KEPT, false);
+        for n in 0..100 {
+            playout.enqueue(frame(n, 100)).unwrap();
+            playout.utterance_ended(UtteranceId(n));
+            drain(&mut playout, at(u64::from(n) * 1_000));
+        }
+        let cuts = playout.cut_by_listener(UtteranceId(50), ms(50), at(100_000));
+        assert_eq!(cuts, [], "of half a minute ago");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! One side of a call: a leg, what it is to hear, and how audio gets there from the other side.
 
+use std::collections::VecDeque;
+
 use crate::playout::Playout;
 use crate::route::Route;
-use crate::{Caps, Command, Frame, Instant, Leg, LegError, LegId, Outbox, TranscoderFactory, Wire};
+use crate::{Caps, Command, Frame, Instant, Leg, LegError, LegId, Outbox, Told, TranscoderFactory, Wire};
 
 /// Whether a side can be spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +30,25 @@ pub(crate) struct Side {
     /// The transport takes nothing for now.
     pub(crate) stalled: bool,
     pub(crate) up_since: Option<Instant>,
+    /// What is to be told to this side when it is up.
+    pub(crate) untold: VecDeque<Told>,
 }
 
 impl Side {
     pub(crate) fn new(id: LegId, leg: Box<dyn Leg>) -> Self {
         let caps = leg.caps();
         let playout = Playout::new(caps.pacing, caps.echoes_marks);
-        Self { id, leg, state: State::Opening, caps, playout, route: None, stalled: false, up_since: None }
+        Self {
+            id,
+            leg,
+            state: State::Opening,
+            caps,
+            playout,
+            route: None,
+            stalled: false,
+            up_since: None,
+            untold: VecDeque::new(),
+        }
     }
 
     /// Puts `leg` in the place of one that is gone. What is queued stays; what was sent to the old one is not heard.
@@ -100,7 +114,7 @@ impl Side {
         self.leg.on_command(command, now, out)
     }
 
-    fn refresh_caps(&mut self, now: Instant) {
+    pub(crate) fn refresh_caps(&mut self, now: Instant) {
         let caps = self.leg.caps();
         if caps.pacing != self.caps.pacing || caps.echoes_marks != self.caps.echoes_marks {
             self.playout.relisten(caps.pacing, caps.echoes_marks, now);

@@ -170,6 +170,7 @@ impl Leg for Parrot {
             can_cancel: true,
             can_truncate: true,
             answers: true,
+            reports_heard: false,
         }
     }
 
@@ -202,7 +203,7 @@ impl Leg for Parrot {
             (Command::Cancel, _) => self.stop(out),
             (Command::Respond { .. }, Phase::Up) => self.say(Bytes::from_static(GREETING), now, out),
             // It has no memory that could be cut.
-            (Command::Truncate(_) | Command::Mark(_), _) => {}
+            (Command::Truncate(_) | Command::Mark(_) | Command::Tell(_), _) => {}
             (Command::Play(_) | Command::Respond { .. }, Phase::Waiting) => {}
         }
         self.speak(now, out);

@@ -388,6 +388,7 @@ impl Leg for Realtime {
             can_cancel: true,
             can_truncate: true,
             answers: true,
+            reports_heard: false,
         }
     }
 
@@ -413,7 +414,7 @@ impl Leg for Realtime {
         }
         match command {
             Command::Play(frame) => self.play(&frame, out),
-            Command::Mark(_) => {}
+            Command::Mark(_) | Command::Tell(_) => {}
             Command::Flush => self.flush(out),
             Command::Cancel => self.cancel(out),
             Command::Truncate(cut) => self.truncate(cut, out),

@@ -199,6 +199,7 @@ impl Leg for Twilio {
             can_cancel: false,
             can_truncate: false,
             answers: false,
+            reports_heard: false,
         }
     }
 
@@ -252,7 +253,14 @@ impl Leg for Twilio {
                 out.event(Event::MessageDropped { reason: "mark_before_start" });
             }
             (Command::Hangup { code }, _) => self.end(code, out),
-            (Command::Flush | Command::Cancel | Command::Truncate(_) | Command::Respond { .. }, _) => {}
+            (
+                Command::Flush
+                | Command::Cancel
+                | Command::Truncate(_)
+                | Command::Respond { .. }
+                | Command::Tell(_),
+                _,
+            ) => {}
         }
         self.on_timeout(now, out)
     }

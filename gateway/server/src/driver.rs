@@ -204,6 +204,10 @@ impl Driver {
             if line.stalled != stalled {
                 line.stalled = stalled;
                 let leg = line.leg;
+                if !stalled {
+                    // The other side may be read again.
+                    cx.waker().wake_by_ref();
+                }
                 self.feed(Input::Stalled { leg, stalled }, now);
                 let _ = self.lines[index].port.poll_flush(cx);
             }

@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use patchbay_core::{
-    Caps, Command, Cut, Event, Frame, Instant, Leg, MarkId, MediaTime, Outbox, Payload, Refusal, UtteranceId,
-    Wire,
+    Caps, Command, Cut, Event, Frame, Instant, Leg, MarkId, MediaTime, Outbox, Payload, Refusal, Told,
+    UtteranceId, Wire,
 };
 
 use self::mutate::{Random, mutated};
@@ -119,11 +119,43 @@ fn command(caps: Caps, random: &mut Random) -> Command {
                 received,
             })
         }
-        55..=58 => {
+        55..=56 => Command::Tell(told(random)),
+        57..=58 => {
             Command::Respond { instructions: (random.below(2) == 0).then(|| "Be \"brief\".\n".into()) }
         }
         _ => Command::Hangup { code: 1000 },
     }
+}
+
+/// What the other side may say, whole or mutated: of both kinds, as a leg may meet the wrong one.
+const TOLD: [&str; 14] = [
+    r#"{"type":"session.update","event_id":"c1","session":{"type":"realtime","audio":{"input":{"turn_detection":null}}}}"#,
+    r#"{"type":"session.update","session":{"instructions":"Be brief.","tools":[],"audio":{"output":{"voice":"marin"}}}}"#,
+    r#"{"type":"response.create","event_id":"c2","response":{"instructions":"Go on."}}"#,
+    r#"{"type":"response.create","response":{"conversation":"none","output_modalities":["text"]}}"#,
+    r#"{"type":"response.cancel"}"#,
+    r#"{"type":"input_audio_buffer.commit","event_id":"c3"}"#,
+    r#"{"type":"input_audio_buffer.clear"}"#,
+    r#"{"type":"conversation.item.create","item":{"id":"u1","type":"message","role":"user","content":[{"type":"input_text","text":"hi"}]}}"#,
+    r#"{"type":"conversation.item.delete","event_id":"c4","item_id":"item_1"}"#,
+    r#"{"type":"conversation.item.retrieve","item_id":"item_1"}"#,
+    r#"{"type":"response.output_audio.delta","event_id":"e1","response_id":"resp_1","item_id":"item_1","output_index":0,"content_index":0}"#,
+    r#"{"type":"response.output_audio.done","event_id":"e2","response_id":"resp_1","item_id":"item_1","output_index":0,"content_index":0}"#,
+    r#"{"type":"session.updated","event_id":"e3","session":{"type":"realtime","model":"m","audio":{"input":{"format":{"type":"audio/pcmu"}}}}}"#,
+    r#"{"type":"error","event_id":"e4","error":{"type":"invalid_request_error","code":"x","message":"y","event_id":"c1"}}"#,
+];
+
+fn told(random: &mut Random) -> Told {
+    let texts = TOLD.map(|event| Wire::Text(event.into()));
+    let wire = match random.below(3) {
+        0 => mutated(&texts, random),
+        _ => random.pick(&texts).cloned().unwrap_or(Wire::Opened),
+    };
+    let event = match wire {
+        Wire::Text(text) | Wire::Binary(text) => text,
+        _ => "{}".into(),
+    };
+    Told { utterance: (random.below(2) == 0).then(|| UtteranceId(random.below(4).into())), event }
 }
 
 fn frame(caps: Caps, random: &mut Random) -> Frame {
@@ -244,6 +276,7 @@ impl Life {
                 ensure(self.caps_at_up.is_none(), "it came up twice")?;
                 self.caps_at_up = Some(self.leg.caps());
             }
+            Event::Renegotiated => self.caps_at_up = self.caps_at_up.map(|_| self.leg.caps()),
             Event::AudioReceived(frame) => {
                 let is_of_caps = frame.format == self.leg.caps().ingress;
                 ensure(is_of_caps, "audio is not of the format that caps tells")?;
@@ -359,6 +392,7 @@ mod tests {
             can_cancel: false,
             can_truncate: false,
             answers: false,
+            reports_heard: false,
         };
         let make = || Box::new(Sinner { sin, caps, is_down: false, due: None }) as Box<dyn Leg>;
         let samples =
