@@ -3,6 +3,7 @@
 //! One wake-up serves everything that is ready: inputs of every transport under a budget, one timer, then one flush
 //! per transport. Nothing is awaited, so a slow peer never blocks the reader of the other.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,6 +19,12 @@ use crate::transport::{DialSpec, Dialer, Port};
 
 /// Inputs taken from one transport in one wake-up, before the others get their turn.
 const BUDGET: usize = 32;
+
+thread_local! {
+    /// Where a call writes its outputs: empty again when [`Driver::feed`] returns, so one for each thread is enough, and
+    /// it is warm. An input that is fed while another's outputs are performed finds an empty one, and leaves it.
+    static OUTPUTS: RefCell<Vec<Output>> = const { RefCell::new(Vec::new()) };
+}
 
 /// How the callee's transport is made.
 #[derive(Clone, Debug)]
@@ -67,7 +74,6 @@ pub struct Driver {
     timer: Pin<Box<Sleep>>,
     /// When the timer fires; it may be earlier than needed, never later.
     armed: Option<Instant>,
-    outputs: Vec<Output>,
     started: bool,
     outcome: Option<Outcome>,
 }
@@ -86,7 +92,6 @@ impl Driver {
             epoch: tokio::time::Instant::now(),
             timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
             armed: None,
-            outputs: Vec::with_capacity(8),
             started: false,
             outcome: None,
         }
@@ -99,7 +104,7 @@ impl Driver {
     /// Hands one input to the call, and does what it says.
     fn feed(&mut self, input: Input, now: Instant) {
         self.journal.input(now, &input);
-        let mut outputs = std::mem::take(&mut self.outputs);
+        let mut outputs = OUTPUTS.take();
         self.call.handle(input, now, &mut outputs);
         for output in outputs.drain(..) {
             self.journal.output(now, &output);
@@ -109,7 +114,7 @@ impl Driver {
                 Output::Event { .. } | Output::Fact(_) => {}
             }
         }
-        self.outputs = outputs;
+        OUTPUTS.set(outputs);
     }
 
     /// What is meant for a transport that is gone, or not there yet, is dropped: the leg is told of both.

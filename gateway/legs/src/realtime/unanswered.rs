@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use patchbay_core::{Format, MediaTime, Payload};
 
-/// Kept while nobody speaks: the detector's prefix.
-const QUIET_MAX: MediaTime = MediaTime::from_ms(400);
+/// Kept while nobody speaks: the detector's prefix, which providers set to 300 ms.
+const QUIET_MAX: MediaTime = MediaTime::from_ms(300);
 /// The same for PCM16 at 24 kHz, which is six times as big.
 const QUIET_WIDE_MAX: MediaTime = MediaTime::from_ms(200);
 /// Kept of one turn; beyond it the beginning is dropped.
@@ -106,6 +106,10 @@ impl Clip {
             let frames = bytes_max.div_ceil(payload.len().max(1));
             self.ring.reserve_exact((frames * (HEAD + stored.len())).min(ROOM_IDLE_MAX));
         }
+        // A long turn grows in steps: doubling would leave half of a big ring empty for each caller who speaks long.
+        if self.ring.capacity() < room {
+            self.ring.reserve_exact(ROOM_IDLE_MAX.max(HEAD + stored.len()));
+        }
         self.ring.extend((size | flag).to_be_bytes());
         self.ring.extend(stored.iter());
         self.audio += payload.len();
@@ -174,9 +178,9 @@ mod tests {
             }
             let (committed, open) = unanswered.audio();
             assert!(committed.is_empty());
-            assert_eq!(open.len(), 3200, "400 ms");
-            assert_eq!((open[0], open[3199]), (236, 255), "the newest");
-            assert!(unanswered.open.ring.capacity() <= 5 * 1024, "{}", unanswered.open.ring.capacity());
+            assert_eq!(open.len(), 2400, "300 ms");
+            assert_eq!((open[0], open[2399]), (241, 255), "the newest");
+            assert!(unanswered.open.ring.capacity() <= 7 * 512, "{}", unanswered.open.ring.capacity());
         }
     }
 
@@ -193,7 +197,7 @@ mod tests {
         unanswered.committed();
         unanswered.push(&frame(200, true));
         let (committed, open) = unanswered.audio();
-        assert_eq!((committed.len(), committed[0], committed[committed.len() - 1]), (70 * 160, 80, 149));
+        assert_eq!((committed.len(), committed[0], committed[committed.len() - 1]), (65 * 160, 85, 149));
         assert_eq!(open, vec![200; 160]);
         unanswered.settled();
         assert!(unanswered.audio().0.is_empty());
@@ -219,6 +223,8 @@ mod tests {
             unanswered.push(&frame(u8::try_from(n % 250).unwrap(), true));
         }
         assert_eq!(unanswered.audio().1.len(), 64_000);
+        let held = unanswered.open.ring.len();
+        assert!(unanswered.open.ring.capacity() <= held + 2 * ROOM_IDLE_MAX, "it does not double");
         unanswered.committed();
         unanswered.settled();
         unanswered.push(&frame(1, true));
