@@ -18,6 +18,7 @@ pub mod client_secrets;
 pub mod cross_origin;
 pub mod error;
 pub mod health;
+pub mod pages;
 pub mod twilio;
 pub mod usage;
 
@@ -44,11 +45,10 @@ pub fn public(app: &Arc<App>) -> Router {
         .route("/twilio/status", post(twilio::status::take))
         .layer(DefaultBodyLimit::max(limits.webhook_bytes_max));
     let machines = Router::new()
-        .route("/", get(|| async { axum::response::Html(include_str!("api/front.html")) }))
         .route("/health", get(health::health))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready));
-    let routes = v1.merge(twilio).merge(machines);
+    let routes = v1.merge(twilio).merge(machines).merge(pages::public());
     dressed(routes, app)
 }
 
@@ -58,7 +58,8 @@ pub fn admin(app: &Arc<App>) -> Router {
         .route("/metrics", get(health::metrics))
         .route("/admin/usage", get(usage::of_all))
         .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready));
+        .route("/readyz", get(health::ready))
+        .merge(pages::admin());
     dressed(routes, app)
 }
 
