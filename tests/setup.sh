@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what is missing, says what it installs, and is quick when nothing is missing.
-#   bash tests/setup.sh demo    what `make demo` needs: Rust and a C compiler
-#   bash tests/setup.sh test    that, and what `make test` needs: cargo-nextest, Node, Python, Twilio's own libraries, PostgreSQL
-# Debian packages need root or sudo. npm and pip packages go into tests/interop and nowhere else.
+#   bash tests/setup.sh demo    what `make demo` needs: Rust, a C compiler, and Node to build the voice page
+#   bash tests/setup.sh test    that, and what `make test` needs: cargo-nextest, Python, Twilio's own libraries, PostgreSQL, browsers
+# Debian packages need root or sudo. npm and pip packages go into gateway/web, tests/interop and tests/browser, nowhere else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for_what=${1:-test}
@@ -48,16 +48,30 @@ need_nextest() {
 }
 
 need_node() {
-    have node || install_packages "Node, for Twilio's npm package" nodejs npm
+    have node || install_packages "Node, for the voice page and Twilio's npm package" nodejs npm
     have npm || install_packages "npm" npm
-    local major
-    major=$(node -p 'process.versions.node.split(".")[0]')
-    [ "$major" -ge 20 ] || fail "Node $major is too old for Twilio's npm package: 20 or newer is needed"
-    local lock=$interop/package-lock.json installed=$interop/node_modules/.installed-lock.json
+    node -e 'const [major, minor] = process.versions.node.split(".").map(Number); process.exit(major > 20 || (major === 20 && minor >= 19) ? 0 : 1)' \
+        || fail "Node $(node --version) is too old to build the voice page: 20.19 or newer is needed"
+}
+
+# npm_packages FOLDER WHAT_FOR: exactly what its lock file says, once.
+npm_packages() {
+    local lock=$1/package-lock.json installed=$1/node_modules/.installed-lock.json
     cmp -s "$lock" "$installed" && return
-    say "installing npm packages into $interop/node_modules (Twilio's validator)"
-    npm ci --prefix "$interop" --silent --no-audit --no-fund
+    say "installing npm packages into $1/node_modules ($2)"
+    npm ci --prefix "$1" --silent --no-audit --no-fund
     cp "$lock" "$installed"
+}
+
+# The voice page is part of the binary: it is built before it, and again when its sources are others.
+need_web() {
+    local web=gateway/web built_from
+    npm_packages "$web" "Svelte, Vite and TypeScript, which build the voice page"
+    built_from=$(find "$web" -type f -not -path '*/node_modules/*' -not -path "$web/dist/*" -print0 | sort -z | xargs -0 sha256sum | sha256sum)
+    [ "$built_from" = "$(cat "$web/node_modules/.built-from" 2>/dev/null)" ] && [ -f "$web/dist/index.html" ] && return
+    say "building the voice page into $web/dist"
+    npm run --prefix "$web" --silent build
+    printf '%s\n' "$built_from" >"$web/node_modules/.built-from"
 }
 
 need_python() {
@@ -87,7 +101,7 @@ need_systemd_analyze() {
 }
 
 case $for_what in
-    demo) need_rust ;;
-    test) need_rust; need_nextest; need_node; need_python; need_valgrind; need_postgresql ;;
+    demo) need_rust; need_node; need_web ;;
+    test) need_rust; need_nextest; need_node; need_web; npm_packages "$interop" "Twilio's validator"; need_python; need_valgrind; need_postgresql ;;
     *) fail "what for? demo or test, not '$for_what'" ;;
 esac
