@@ -24,7 +24,7 @@ const server = createServer((request, response) => {
   const file = join(dist, normalize(pathname === "/" ? "index.html" : pathname === "/console" ? "console.html" : pathname));
   try {
     const body = readFileSync(file);
-    response.writeHead(200, { "content-type": TYPES[extname(file)] ?? "application/octet-stream", "content-security-policy": POLICY }).end(body);
+    response.writeHead(200, { "content-type": TYPES[extname(file)] ?? "application/octet-stream", "content-security-policy": POLICY, "access-control-allow-origin": "*" }).end(body);
   } catch {
     json(404, { error: { message: "No such file." } });
   }

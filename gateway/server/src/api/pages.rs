@@ -125,10 +125,8 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             dress(&mut headers, name);
-            assert_eq!(
-                (&headers[header::CACHE_CONTROL], &headers[header::CONTENT_TYPE]),
-                (&kept.into(), &kind.into())
-            );
+            assert_eq!(headers[header::CACHE_CONTROL], kept, "{name}");
+            assert_eq!(headers[header::CONTENT_TYPE], kind, "{name}");
             assert_eq!(headers["permissions-policy"], "microphone=(self)");
         }
     }

@@ -58,6 +58,7 @@ const CLEAR_WITHIN_MS = 500;
 export class Player {
   readonly #node: AudioWorkletNode;
   readonly #context: AudioContext;
+  readonly #destination: MediaStreamAudioDestinationNode;
   #ledger = new PlayLedger();
   #epoch = 0;
   #cleared: ((played: number) => void) | undefined;
@@ -74,9 +75,9 @@ export class Player {
     });
     this.#node.port.onmessage = ({ data }: MessageEvent<FromPlayer>) => this.#take(data);
     // By way of an element, because that is what browsers cancel out of the microphone.
-    const destination = sound.context.createMediaStreamDestination();
-    this.#node.connect(destination);
-    sound.play(destination.stream, this.#node);
+    this.#destination = sound.context.createMediaStreamDestination();
+    this.#node.connect(this.#destination);
+    sound.play(this.#destination.stream, this.#node);
   }
 
   enqueue(itemId: string, contentIndex: number, audio: string): void {
@@ -104,7 +105,8 @@ export class Player {
 
   close(): void {
     this.#node.port.onmessage = null;
-    this.#node.disconnect();
+    // Only from here: the meter lets go of it by itself.
+    this.#node.disconnect(this.#destination);
   }
 
   /** Samples that have left the worklet and have not reached the ear. */

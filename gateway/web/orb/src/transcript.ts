@@ -2,7 +2,7 @@
  * `<voice-transcript>`: the words of both sides. `show(spoken)` puts one in or changes it.
  *
  * A `role="log"`: a screen reader is told each sentence once it is whole, never half a word. What is not whole yet is there for the
- * eye only. Parts: `log`, `entry`, `you`, `them`, `who`, `words`, `cut`, `empty`.
+ * eye only. Attributes `you` and `them` name the two. Parts: `log`, `entry`, `you`, `them`, `who`, `words`, `cut`, `empty`.
  */
 import { endOfSentences } from "./sentence.ts";
 import { define, sheet } from "./sheet.ts";
@@ -71,7 +71,7 @@ export class VoiceTranscript extends HTMLElement {
     this.#empty.remove();
     const entry = document.createElement("div");
     entry.setAttribute("part", `entry ${spoken.who}`);
-    const who = part("span", "who", NAMES[spoken.who]);
+    const who = part("span", "who", this.getAttribute(spoken.who) ?? NAMES[spoken.who]);
     const words = part("span", "words");
     entry.append(who, words);
     this.#log.append(entry);
