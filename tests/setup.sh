@@ -95,6 +95,13 @@ need_postgresql() {
     install_packages "PostgreSQL, for the tests of the stores" postgresql
 }
 
+# Browsers as Debian ships them: nothing is downloaded by their drivers.
+need_browsers() {
+    have chromium || install_packages "Chromium, which talks to the gateway in the tests" chromium
+    have firefox-esr || install_packages "Firefox, which does too" firefox-esr
+    npm_packages tests/browser "drivers of the browsers, and the SDKs that run in them"
+}
+
 # Only the program is used: nothing of systemd is started, and it does not become this machine's init.
 need_systemd_analyze() {
     have systemd-analyze || install_packages "systemd-analyze, which reads deploy/systemd" systemd
@@ -102,6 +109,6 @@ need_systemd_analyze() {
 
 case $for_what in
     demo) need_rust; need_node; need_web ;;
-    test) need_rust; need_nextest; need_node; need_web; npm_packages "$interop" "Twilio's validator"; need_python; need_valgrind; need_postgresql ;;
+    test) need_rust; need_nextest; need_node; need_web; npm_packages "$interop" "Twilio's validator"; need_browsers; need_python; need_valgrind; need_postgresql ;;
     *) fail "what for? demo or test, not '$for_what'" ;;
 esac

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test file: a panic is a failed test")]
 
 mod architecture;
+mod browser;
 mod call;
 mod deploy;
 mod house;
