@@ -113,6 +113,12 @@ impl Image {
                 faults.push(format!("the build lacks {flag}"));
             }
         }
+        let has_page = self.lines.iter().any(|(word, rest)| {
+            word == "COPY" && rest.starts_with("--from=web") && rest.ends_with("gateway/web/dist")
+        });
+        if !has_page {
+            faults.push("the voice page is not in the program".into());
+        }
         if !self.of_last("COPY").any(|copy| copy == "--from=build /out/bin/ /usr/local/bin/") {
             faults.push("the program is not copied to where PATH finds it".into());
         }
@@ -124,8 +130,8 @@ impl Image {
 
     /// The minor version of Rust that builds.
     fn rust(&self) -> Option<u32> {
-        let base = self.lines.iter().find(|(word, _)| word == "FROM").map(|(_, rest)| rest.as_str())?;
-        base.strip_prefix("rust:1.")?.split('-').next()?.parse().ok()
+        let mut bases = self.lines.iter().filter(|(word, _)| word == "FROM").map(|(_, rest)| rest);
+        bases.find_map(|base| base.strip_prefix("rust:1."))?.split('-').next()?.parse().ok()
     }
 
     fn rust_needed(&self) -> Option<u32> {
@@ -147,6 +153,7 @@ fn the_image_is_small_and_runs_as_nobody() {
     for (from, to, found) in [
         ("USER 65532:65532", "USER root", "root"),
         ("USER 65532:65532", "USER 0:0", "root"),
+        ("COPY --from=web", "# COPY --from=web", "voice page"),
         ("WORKDIR /var/lib/patchbay", "WORKDIR /", "cannot write"),
         ("SPILL=/var/lib/patchbay/", "SPILL=/srv/", "cannot write"),
         ("CMD [", "ENTRYPOINT [\"patchbay\"]\nCMD [", "ENTRYPOINT"),

@@ -1,7 +1,8 @@
 //! What only operators may reach: `/metrics` and `/admin/*`, on the admin listener. Each change is audited.
 //!
 //! On a loopback listener the machine's own users are the operators, but not the pages that they have open: a request
-//! from a page, or one by another name than the machine's, is refused. On any other listener `credentials.admin_key` decides.
+//! from a page other than our console, or one by another name than the machine's, is refused. On any other listener
+//! `credentials.admin_key` decides.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -71,13 +72,19 @@ fn operator(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
             .then_some(())
             .ok_or_else(ApiError::unauthorized);
     }
-    let is_page = headers.contains_key(header::ORIGIN);
-    let is_us = headers.get(header::HOST).and_then(|host| host.to_str().ok()).is_some_and(is_machine);
-    if config.server.admin_listen.ip().is_loopback() && is_us && !is_page {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let is_ours = headers.get(header::ORIGIN).is_none_or(|origin| is_own_page(origin.as_bytes(), host));
+    if config.server.admin_listen.ip().is_loopback() && is_machine(host) && is_ours {
         return Ok(());
     }
     let message = "Set credentials.admin_key and show it: Authorization: Bearer …. Without one, /admin answers this machine only.";
     Err(ApiError::new(StatusCode::FORBIDDEN, "operators_only", message))
+}
+
+/// Whether the page that asks is one that this listener served, which is the console. A name that somebody else chose is
+/// not the machine's, so no page under such a name gets this far.
+fn is_own_page(origin: &[u8], host: &str) -> bool {
+    origin.strip_prefix(b"http://") == Some(host.as_bytes())
 }
 
 /// Whether a `Host` is an address or `localhost`: a name that somebody else chose may lead here as well.
@@ -156,6 +163,14 @@ async fn drain(State(app): State<Arc<App>>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_page_but_the_console_is_an_operator() {
+        assert!(is_own_page(b"http://127.0.0.1:9090", "127.0.0.1:9090"));
+        for origin in ["null", "http://127.0.0.1:8080", "http://evil.example", "https://127.0.0.1:9090", ""] {
+            assert!(!is_own_page(origin.as_bytes(), "127.0.0.1:9090"), "{origin}");
+        }
+    }
 
     #[test]
     fn only_an_address_or_localhost_is_this_machine() {
