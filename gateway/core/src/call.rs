@@ -22,10 +22,13 @@ mod exchange;
 mod prompting;
 #[path = "call/renewal.rs"]
 mod renewal;
+#[path = "call/tap.rs"]
+mod tap;
 #[path = "call/telling.rs"]
 mod telling;
 
 pub use exchange::{CallConfig, Effect, EndReason, Fact, Input, Outcome, Output, PromptKind, Prompts};
+pub use tap::Tap;
 
 /// Index of the side that came to us.
 const CALLER: usize = 0;
@@ -63,6 +66,8 @@ pub struct Call {
     redial_at: Option<Instant>,
     /// The greeting was asked for.
     greeted: bool,
+    /// When the caller will have been told that the call is recorded.
+    announced_by: Option<Instant>,
     /// The gateway goes down: to be left in a quiet moment.
     leaving: bool,
     /// A prompt was queued since speech last came.
@@ -96,6 +101,7 @@ impl Call {
             detached: None,
             redial_at: None,
             greeted: false,
+            announced_by: None,
             leaving: false,
             prompted: false,
             unsettled: Vec::new(),
@@ -242,7 +248,7 @@ impl Call {
             event => event,
         };
         let verdict = self.ask_hook(side, &event, now, out);
-        let interrupts = self.turn.on_event(&event) && verdict == Verdict::Pass;
+        let interrupts = self.turn.on_event(&event) && verdict == Verdict::Pass && !self.is_announcing(now);
         match &event {
             Event::LegUp => self.leg_up(side, now, out),
             Event::UtteranceEnded { utterance } => {
@@ -252,6 +258,7 @@ impl Call {
             }
             Event::MarkReached(mark) => {
                 self.sides[side].playout.mark_reached(*mark, now);
+                self.tap_delay(side, out);
             }
             Event::SpeechStarted => {
                 self.dead_air.settle();
@@ -262,7 +269,7 @@ impl Call {
             Event::SpeechStopped if self.sides[side].caps.answers => self.dead_air.owe(now),
             Event::ResponseEnded { .. } => self.dead_air.settle(),
             Event::DtmfReceived(_) if interrupts => self.interrupt(side, now, out),
-            Event::Interrupted => self.interrupt(side, now, out),
+            Event::Interrupted if !self.is_announcing(now) => self.interrupt(side, now, out),
             Event::Played { utterance, so_far } => self.sides[side].playout.played(*utterance, *so_far, now),
             Event::ListenerCut { utterance, heard } => {
                 self.cut_by_listener(side, *utterance, *heard, now, out)
@@ -292,6 +299,7 @@ impl Call {
 
     /// Audio from one side goes into the other side's playout. It leaves in [`pump`](Self::pump).
     fn carry(&mut self, from: usize, frame: Frame, now: Instant, out: &mut Vec<Output>) {
+        self.tap_said(from, &frame, now, out);
         if self.phase != Phase::Live {
             return;
         }
@@ -320,6 +328,7 @@ impl Call {
     fn interrupt(&mut self, listener: usize, now: Instant, out: &mut Vec<Output>) {
         let speaker = 1 - listener;
         let was_playing = self.sides[listener].playout.is_playing(now);
+        self.tap_cut(listener, now, out);
         let cuts = self.sides[listener].playout.cut(now);
         self.sides[listener].reset_route();
         if was_playing && self.sides[listener].state == State::Up {
@@ -344,6 +353,9 @@ impl Call {
             self.renewal.arm(now, &self.config.limits);
         } else if let Some(since) = self.detached.take() {
             self.caller_returned(since, now, out);
+        }
+        if side == CALLER {
+            self.announce(now, out);
         }
         let both_up = self.sides.iter().all(|s| s.state == State::Up);
         if both_up && self.config.greets && !self.greeted {
@@ -374,7 +386,7 @@ impl Call {
     fn pump_towards(&mut self, index: usize, now: Instant, out: &mut Vec<Output>) {
         while self.sides[index].takes_audio() {
             let Some(frame) = self.sides[index].playout.poll_frame(now) else { break };
-            self.command(index, Command::Play(frame), now, out);
+            self.play(index, frame, now, out);
             if let Some(mark) = self.sides[index].playout.poll_mark() {
                 self.command(index, Command::Mark(mark), now, out);
             }

@@ -27,7 +27,7 @@ mod transcoder;
 mod turn;
 mod usage;
 
-pub use call::{Call, CallConfig, Effect, EndReason, Fact, Input, Outcome, Output, PromptKind, Prompts};
+pub use call::{Call, CallConfig, Effect, EndReason, Fact, Input, Outcome, Output, PromptKind, Prompts, Tap};
 pub use dead_air::{DeadAir, Overdue, Patience};
 pub use format::{Agreed, Codec, Format, negotiate};
 pub use frame::{BadBase64, Frame, Payload};

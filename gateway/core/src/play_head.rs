@@ -61,6 +61,20 @@ impl PlayHead {
         self.stretches.back().map_or(Instant::ZERO, |last| last.reaches(self.sent) + self.delay)
     }
 
+    /// When the ideal listener plays what stands at `position`, or would if it were sent.
+    #[must_use]
+    pub fn plays_at(&self, position: MediaTime) -> Instant {
+        let later = self.stretches.partition_point(|stretch| stretch.from <= position);
+        let stretch = self.stretches.get(later.saturating_sub(1));
+        stretch.map_or(Instant::ZERO, |stretch| stretch.reaches(position))
+    }
+
+    /// How much later the real listener is, as last measured.
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        self.delay
+    }
+
     /// `span` more was sent.
     pub fn send(&mut self, span: MediaTime, now: Instant) {
         let ran_dry = self.stretches.back().is_none_or(|last| last.position(now) >= self.sent);

@@ -240,6 +240,30 @@ impl Playout {
         self.head.dry_at()
     }
 
+    /// When the ideal listener, who has audio as soon as it is sent, begins to play the last `span` that was sent.
+    #[must_use]
+    pub fn plays_at(&self, span: MediaTime, now: Instant) -> Instant {
+        match self.pacing {
+            Pacing::Live { .. } => now,
+            Pacing::Speech { .. } => self.head.plays_at(self.head.sent().saturating_sub(span)),
+        }
+    }
+
+    /// When the ideal listener had played what the real one has certainly heard.
+    #[must_use]
+    pub fn heard_until(&self, now: Instant) -> Instant {
+        match self.pacing {
+            Pacing::Live { .. } => now,
+            Pacing::Speech { .. } => self.head.plays_at(self.heard(now)),
+        }
+    }
+
+    /// How much later than the ideal listener the real one plays, as last measured.
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        self.head.delay()
+    }
+
     /// Whether the source should not be read for now.
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -18,6 +18,7 @@ use crate::meter::{Bill, Till};
 use crate::metrics::Metrics;
 use crate::overload::Overload;
 use crate::recorder::{Header, LegPlan, Recorder};
+use crate::recording::{self, Order, Recording};
 use crate::scribe::{Beginning, Parties, Scribe};
 use crate::transport::Port;
 
@@ -50,6 +51,8 @@ pub struct CallPlan {
     pub parties: Parties,
     /// Whether words are kept.
     pub keeps_words: bool,
+    /// Whether its sound is recorded.
+    pub recording: Option<Order>,
     /// Held until the call is over, then dropped: the proof of admission.
     pub ticket: Box<dyn Send>,
 }
@@ -158,7 +161,7 @@ impl Calls {
         let recorder = self.recordings.as_ref().map(|folder| Recorder::start(folder, &plan.id, header));
         let (control, requests) = mpsc::channel(CONTROL_MAX);
         let cashier = Cashier::new(self.till.meter(plan.bill), control.clone());
-        let journal = Journal::new(Desks {
+        let mut journal = Journal::new(Desks {
             record: Arc::clone(&record),
             metrics: Arc::clone(&self.metrics),
             recorder,
@@ -166,6 +169,13 @@ impl Calls {
             scribe: Some(scribe),
             overload: Arc::clone(&self.overload),
         });
+        let mut writing = None;
+        if let Some(order) = plan.recording {
+            let (recording, task) = Recording::start(order, &plan.id, &self.metrics);
+            record.lock().expect("no holder of a record panics").recording =
+                Some(recording::file_name(&plan.id).into());
+            (journal, writing) = (journal.with_recording(recording), Some((task, Arc::clone(&record))));
+        }
         let handle = CallHandle { control, record };
         self.enter(&plan.id, handle.clone());
         let driver = Driver::new(call, plan.opener, journal, requests);
@@ -176,8 +186,13 @@ impl Calls {
                 calls.metrics.ended("panic");
                 tracing::error!(call = %id, "a call ended by a bug of ours");
             }
-            calls.leave(&id);
             drop(ticket);
+            if let Some((task, record)) = writing
+                && !task.finished().await
+            {
+                record.lock().expect("no holder of a record panics").recording = None;
+            }
+            calls.leave(&id);
         });
         Ok(handle)
     }

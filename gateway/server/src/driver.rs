@@ -111,7 +111,7 @@ impl Driver {
             match output {
                 Output::Wire { leg, wire } => self.send(leg, wire),
                 Output::Effect(effect) => self.perform(effect, now),
-                Output::Event { .. } | Output::Fact(_) => {}
+                Output::Event { .. } | Output::Fact(_) | Output::Tap(_) => {}
             }
         }
         OUTPUTS.set(outputs);

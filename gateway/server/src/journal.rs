@@ -16,6 +16,7 @@ use crate::meter::Metered;
 use crate::metrics::Metrics;
 use crate::overload::Overload;
 use crate::recorder::Recorder;
+use crate::recording::Recording;
 use crate::scribe::Scribe;
 
 /// Transcript items kept for one call.
@@ -59,6 +60,8 @@ pub struct CallRecord {
     pub redials: u32,
     /// Keys that were pressed.
     pub dtmf: String,
+    /// Name of the file with its sound, if it is recorded.
+    pub recording: Option<Box<str>>,
 }
 
 /// One item of a transcript.
@@ -105,6 +108,7 @@ impl CallRecord {
             cost_micro_usd: 0,
             redials: 0,
             dtmf: String::new(),
+            recording: None,
         }
     }
 
@@ -133,6 +137,7 @@ pub struct Journal {
     cashier: Cashier,
     scribe: Option<Scribe>,
     overload: Arc<Overload>,
+    recording: Option<Recording>,
     dialled_at: Option<Instant>,
 }
 
@@ -157,7 +162,14 @@ impl Journal {
     #[must_use]
     pub fn new(desks: Desks) -> Self {
         let Desks { record, metrics, recorder, cashier, scribe, overload } = desks;
-        Self { record, metrics, recorder, cashier, scribe, overload, dialled_at: None }
+        Self { record, metrics, recorder, cashier, scribe, overload, recording: None, dialled_at: None }
+    }
+
+    /// The call's sound is recorded, too.
+    #[must_use]
+    pub fn with_recording(mut self, recording: Recording) -> Self {
+        self.recording = Some(recording);
+        self
     }
 
     /// An input, before the call sees it.
@@ -179,6 +191,11 @@ impl Journal {
             Output::Wire { wire: Wire::Text(_) | Wire::Binary(_), .. } => {}
             Output::Event { leg, event } => self.event(now, *leg, event),
             Output::Fact(fact) => self.fact(now, fact),
+            Output::Tap(tap) => {
+                if let Some(recording) = &mut self.recording {
+                    recording.tap(tap);
+                }
+            }
             Output::Effect(Effect::Open { leg, callee }) => self.opened(now, *leg, *callee),
             Output::Effect(Effect::Ended(outcome)) => self.ended(now, outcome),
             Output::Wire { .. } => {}
@@ -272,6 +289,7 @@ impl Journal {
                 PromptKind::Notice => "notice",
                 PromptKind::Apology => "apology",
                 PromptKind::Budget => "budget",
+                PromptKind::Recorded => "recorded",
             }),
             Fact::AudioDropped { span, .. } => self.metrics.audio_dropped(span.to_duration()),
             Fact::FrameLost { .. } => self.metrics.message_dropped("frame_lost"),

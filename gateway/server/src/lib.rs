@@ -22,6 +22,7 @@ pub mod overload;
 pub mod plan;
 pub mod prompts;
 pub mod recorder;
+pub mod recording;
 pub mod registry;
 pub mod scribe;
 pub mod secret;

@@ -109,6 +109,8 @@ pub struct Metrics {
     journal_pending: Gauge,
     journal_spilled: Gauge,
     journal_away: Gauge,
+    recording_frames_lost: Counter,
+    recordings_failed: Counter,
     draining: Gauge,
     overload: Gauge,
 }
@@ -149,6 +151,8 @@ impl Metrics {
             journal_pending: Gauge::default(),
             journal_spilled: Gauge::default(),
             journal_away: Gauge::default(),
+            recording_frames_lost: Counter::default(),
+            recordings_failed: Counter::default(),
             draining: Gauge::default(),
             overload: Gauge::default(),
         };
@@ -216,6 +220,12 @@ impl Metrics {
         );
         r.register("store_away", "1 while the database cannot be written", self.journal_away.clone());
         r.register("overload_level", "0 normal to 4 handing calls off", self.overload.clone());
+        r.register(
+            "recording_frames_lost",
+            "Frames missing from recordings because the disk was slow",
+            self.recording_frames_lost.clone(),
+        );
+        r.register("recordings_failed", "Recordings that ended early", self.recordings_failed.clone());
         r.register("draining", "1 while the gateway is going down", self.draining.clone());
     }
 
@@ -407,6 +417,16 @@ impl Metrics {
     /// What is given up for the calls that run.
     pub fn set_overload(&self, level: Level) {
         self.overload.set(level as i64);
+    }
+
+    /// The disk was too slow for a frame of a recording.
+    pub fn recording_frame_lost(&self) {
+        self.recording_frames_lost.inc();
+    }
+
+    /// A recording ended early.
+    pub fn recording_failed(&self) {
+        self.recordings_failed.inc();
     }
 
     /// The gateway is going down, or not.

@@ -13,6 +13,7 @@ use crate::config::{self, AudioChoice, Config, NoiseReduction, Provider, Provide
 use crate::driver::Opener;
 use crate::meter::{Bill, Party};
 use crate::recorder::LegPlan;
+use crate::recording::Order;
 use crate::scribe::Parties;
 use crate::secret::Secret;
 use crate::transport::{DialSpec, Dialer, PortLimits};
@@ -78,6 +79,7 @@ pub fn phone_call(
         parties: Parties { external_id: Some(phone.call_sid.to_owned()), ..phone.parties.clone() },
         keeps_words: config.retention(target.tenant).transcripts_days > 0,
         bill: Bill { party: party(id, target), prices: Arc::clone(&config.prices.list), reservation: None },
+        recording: recording(target, Format::PCMU),
         ticket,
     })
 }
@@ -131,12 +133,20 @@ fn call_config(target: Target<'_>, config: &Config) -> CallConfig {
         greets: route.greeting.is_some(),
         greeting: route.greeting.as_deref().map(Into::into),
         seed: u64::from_le_bytes(crate::id::random()),
+        records: route.recording.enabled,
+        announces: route.recording.enabled && route.recording.announce,
         ..CallConfig::default()
     };
     call.limits.caller_wait = config.limits.media_token;
     call.limits.detached_max = DETACHED_MAX;
     call.limits.call_max = target.tenant.limits.call_duration_max;
     call
+}
+
+/// What a caller whose audio is of `format` both ways is recorded as.
+fn recording(target: Target<'_>, format: Format) -> Option<Order> {
+    let recording = &target.route.recording;
+    recording.enabled.then(|| Order::new(&recording.folder, format, format))
 }
 
 fn callee(target: Target<'_>, format: Format) -> LegPlan {

@@ -12,5 +12,6 @@ pub fn english() -> Prompts {
         notice: Bytes::from_static(include_bytes!("../prompts/en/moment.ulaw")),
         budget: Bytes::from_static(include_bytes!("../prompts/en/budget.ulaw")),
         apology: Bytes::from_static(include_bytes!("../prompts/en/apology.ulaw")),
+        recorded: Bytes::from_static(include_bytes!("../prompts/en/recorded.ulaw")),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use patchbay_core::{
     Call, CallConfig, Effect, Event, Fact, Format, Hook, Input, Instant, Leg, LegId, Outcome, Output,
-    Prompts, Recorded, Refusal, Wire, is_recorded,
+    Prompts, Recorded, Refusal, Tap, Wire, is_recorded,
 };
 use patchbay_legs::{Media, endpoint};
 use serde_json::{Value, json};
@@ -69,6 +69,7 @@ impl Setup {
             notice: vec![0xE0; 8 * 1000].into(),
             apology: vec![0xD0; 8 * 2000].into(),
             budget: vec![0xC0; 8 * 1500].into(),
+            recorded: vec![0xB0; 8 * 1000].into(),
         };
         let caller = leg("twilio", &json!({}), Format::PCMU);
         let callee = leg("realtime", &self.model, self.format);
@@ -94,6 +95,8 @@ pub struct World {
     pub facts: Vec<(Instant, Fact)>,
     /// What the legs told, with times; no transcripts' pieces.
     pub events: Vec<(Instant, LegId, Event)>,
+    /// What was said and heard, if the call records.
+    pub taps: Vec<Tap>,
     /// How the call ended.
     pub outcome: Option<(Instant, Outcome)>,
     /// The recording, if it was asked for.
@@ -123,6 +126,7 @@ impl World {
             models: Vec::new(),
             facts: Vec::new(),
             events: Vec::new(),
+            taps: Vec::new(),
             outcome: None,
             recording: Vec::new(),
             dials: 0,
@@ -278,6 +282,7 @@ impl World {
             }
             Output::Event { leg, event } => self.events.push((self.now, leg, event)),
             Output::Fact(fact) => self.facts.push((self.now, fact)),
+            Output::Tap(tap) => self.taps.push(tap),
         }
     }
 

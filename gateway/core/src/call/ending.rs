@@ -140,6 +140,7 @@ impl Call {
         }
         self.hang_up_spare(out);
         self.phase = Phase::Ended;
+        self.tap_end(now, out);
         out.push(Output::Effect(Effect::Ended(outcome)));
     }
 }

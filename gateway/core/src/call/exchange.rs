@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::Tap;
 use crate::dead_air::Patience;
 use crate::leg::{Cut, Event, Fault, Wire};
 use crate::turn::BargeIn;
@@ -24,6 +25,10 @@ pub struct CallConfig {
     pub limits: Limits,
     /// Makes everything that looks random.
     pub seed: u64,
+    /// Whether what is said and heard is told, for a recording.
+    pub records: bool,
+    /// Whether the caller is told first of all that the call is recorded.
+    pub announces: bool,
 }
 
 /// Prompts that need no provider, as µ-law at 8 kHz.
@@ -37,6 +42,8 @@ pub struct Prompts {
     pub apology: Bytes,
     /// "The budget for this call is used up."
     pub budget: Bytes,
+    /// "This call is recorded."
+    pub recorded: Bytes,
 }
 
 /// What the shell tells the call.
@@ -97,6 +104,9 @@ pub enum Output {
     },
     /// The call says this: for the journal and the metrics.
     Fact(Fact),
+    /// Said, heard: for the recording. Not part of a replay: it follows from the input.
+    #[serde(skip)]
+    Tap(Tap),
 }
 
 /// A request to the shell.
@@ -217,4 +227,6 @@ pub enum PromptKind {
     Apology,
     /// That the money is spent.
     Budget,
+    /// That the call is recorded.
+    Recorded,
 }

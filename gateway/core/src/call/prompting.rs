@@ -1,4 +1,4 @@
-//! What the caller hears from the gateway itself: while an answer is late, and when none will come.
+//! What the caller hears that no model says: stopgaps, last words, and that the call is recorded.
 
 use super::{CALLER, Call, Fact, Output, Phase, PromptKind};
 use crate::dead_air::Overdue;
@@ -7,6 +7,7 @@ use crate::side::State;
 use crate::{Format, Frame, Instant, MediaTime, Payload};
 
 impl Call {
+    /// An answer is late.
     pub(super) fn overdue(&mut self, due: Overdue, now: Instant, out: &mut Vec<Output>) {
         if self.sides[CALLER].state != State::Up || self.phase != Phase::Live {
             return;
@@ -25,6 +26,7 @@ impl Call {
             PromptKind::Notice => &self.prompts.notice,
             PromptKind::Apology => &self.prompts.apology,
             PromptKind::Budget => &self.prompts.budget,
+            PromptKind::Recorded => &self.prompts.recorded,
         };
         let fills = matches!(kind, PromptKind::Filler | PromptKind::Notice);
         let busy = !self.sides[CALLER].playout.queued().is_zero();

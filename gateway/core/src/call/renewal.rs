@@ -119,6 +119,7 @@ impl Call {
         // Nobody listens: what was not heard is cut, and nothing is owed.
         self.sides[CALLER].state = State::Opening;
         self.dead_air.settle();
+        self.forget_unheard_announcement(now);
         self.interrupt(CALLER, now, out);
         let id = self.new_leg_id();
         self.sides[CALLER].replace(id, leg, now);

@@ -62,6 +62,7 @@ impl Call {
             let cut = self.unsettled.remove(index).cut;
             return self.settle(listener, Cut { heard: cut.heard.min(heard), ..cut }, now, out);
         }
+        self.tap_cut(listener, now, out);
         let cuts = self.sides[listener].playout.cut_by_listener(utterance, heard, now);
         self.sides[listener].reset_route();
         for cut in cuts {

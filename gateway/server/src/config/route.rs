@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::provider::{Provider, ProviderKind};
+use super::recording::Recording;
 use super::section::{Located, Section, nearest};
 use crate::twiml;
 
@@ -43,6 +44,8 @@ pub struct Route {
     pub outbound_prefixes: Vec<String>,
     /// How the provider finds the end of a turn.
     pub turn_detection: TurnDetection,
+    /// Whether its calls are recorded.
+    pub recording: Recording,
 }
 
 /// Whether audio may pass untouched.
@@ -143,6 +146,7 @@ impl Route {
             allow_outbound: section.switch("allow_outbound").unwrap_or_default(),
             outbound_prefixes: read_prefixes(section),
             turn_detection: read_turn_detection(section),
+            recording: Recording::read(section),
         };
         if route.allow_outbound && route.outbound_prefixes.is_empty() && !section.has_fault_below() {
             let what = format!("`{}` allows outbound calls to no number", section.path());
