@@ -1,5 +1,7 @@
 //! Phone calls over real sockets, in real time: a Twilio that calls, the gateway, and a provider that answers.
 
+mod recorded;
+
 use std::time::Duration;
 
 use patchbay::cli::call::{Report, place};

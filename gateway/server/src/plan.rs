@@ -293,6 +293,24 @@ mod tests {
     }
 
     #[test]
+    fn a_call_is_recorded_if_its_route_says_so_and_announced_only_then() {
+        const RECORDING: &str = "PATCHBAY__TENANTS__DEFAULT__ROUTES__DEFAULT__RECORDING__";
+        let recorded = |list: &[(&str, &str)]| {
+            let names: Vec<_> = list.iter().map(|(key, _)| format!("{RECORDING}{key}")).collect();
+            let mut all = vec![("OPENAI_API_KEY", "sk-x")];
+            all.extend(names.iter().zip(list).map(|(name, (_, value))| (name.as_str(), *value)));
+            let plan = plan(&all);
+            (plan.recording, plan.config.records, plan.config.announces)
+        };
+        assert_eq!(recorded(&[]), (None, false, false));
+        assert_eq!(recorded(&[("ANNOUNCE", "true")]), (None, false, false));
+        let order = |folder: &str| Some(Order { folder: folder.into(), rate_hz: 8_000 });
+        assert_eq!(recorded(&[("ENABLED", "true")]), (order("recordings"), true, false));
+        let all = [("ENABLED", "true"), ("ANNOUNCE", "true"), ("FOLDER", "/srv/sound")];
+        assert_eq!(recorded(&all), (order("/srv/sound"), true, true));
+    }
+
+    #[test]
     fn azure_is_dialled_at_its_deployment_in_both_shapes() {
         let mut list = vec![
             ("AZURE_ENDPOINT", "https://res.openai.azure.com/openai/v1/"),

@@ -34,7 +34,10 @@ impl Recording {
         let recording = Self {
             enabled: section.switch("enabled").unwrap_or_default(),
             announce: section.switch("announce").unwrap_or_default(),
-            folder: section.optional("folder", "recordings").map(|path| path.value.into()).unwrap_or_default(),
+            folder: section
+                .optional("folder", "recordings")
+                .map(|path| path.value.into())
+                .unwrap_or_default(),
             format: section
                 .choice("format", &[("wav", RecordingFormat::Wav)])
                 .map_or(RecordingFormat::Wav, |choice| choice.value),

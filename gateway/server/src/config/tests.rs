@@ -73,6 +73,14 @@ fn a_bad_file_is_refused_at_its_line_and_column_with_advice() {
              write drain_handoff_s = 255",
         ),
         (
+            "[tenants.a.routes.b]\nrecording = { enabled = true, folder = \"\" }",
+            "p.toml:2:40: `tenants.a.routes.b.recording` records to no folder; write folder = \"recordings\"",
+        ),
+        (
+            "[tenants.a.routes.b]\nrecording = { enabled = true, format = \"mp3\" }",
+            "p.toml:2:40: `tenants.a.routes.b.recording.format` takes \"wav\"; write format = \"wav\"",
+        ),
+        (
             "[server]\nlog_level = \"loud\"",
             "p.toml:2:13: `server.log_level` takes a log level; write log_level = \"info\"",
         ),

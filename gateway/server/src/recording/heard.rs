@@ -61,7 +61,8 @@ impl Heard {
         if stretch.from < self.track.from() {
             return;
         }
-        let wanted = (stretch.ideal + by.samples(self.rate_hz)).max(stretch.not_before).max(self.track.from());
+        let wanted =
+            (stretch.ideal + by.samples(self.rate_hz)).max(stretch.not_before).max(self.track.from());
         if wanted > stretch.from {
             self.track.insert_silence(stretch.from, wanted - stretch.from);
         } else {

@@ -35,13 +35,7 @@ pub(super) struct Stereo {
 
 impl Stereo {
     pub(super) fn new(rate_hz: u32) -> Self {
-        Self {
-            rate_hz,
-            said: Said::new(rate_hz),
-            heard: Heard::new(rate_hz),
-            written: 0,
-            pieces: Vec::new(),
-        }
+        Self { rate_hz, said: Said::new(rate_hz), heard: Heard::new(rate_hz), written: 0, pieces: Vec::new() }
     }
 
     /// Takes what the call told. True when it was the last.

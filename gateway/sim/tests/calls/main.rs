@@ -7,6 +7,7 @@ mod endings;
 mod long;
 mod money;
 mod random;
+mod recorded;
 mod replayed;
 mod traps;
 

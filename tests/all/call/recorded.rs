@@ -1,0 +1,72 @@
+//! A recorded call over real sockets: the file, and what is to be heard in it.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use patchbay::cli::call::place;
+
+use super::assert_clean;
+use crate::speech::{self, Match};
+use crate::stage::{Stage, model_that_says};
+
+/// Samples in a millisecond.
+const KHZ: usize = 8;
+
+/// A folder of this test's own.
+fn folder(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("patchbay-recorded-{name}-{}", std::process::id()))
+}
+
+/// Both channels.
+fn read(path: &Path) -> (Vec<f64>, Vec<f64>) {
+    let mut reader = hound::WavReader::open(path).unwrap();
+    assert_eq!((reader.spec().channels, reader.spec().sample_rate), (2, 8_000));
+    let all: Vec<f64> = reader.samples::<i16>().map(|sample| f64::from(sample.unwrap())).collect();
+    let channel = |nth: usize| all.iter().skip(nth).step_by(2).copied().collect();
+    (channel(0), channel(1))
+}
+
+fn ms_of(found: Match) -> usize {
+    found.at / KHZ
+}
+
+#[tokio::test]
+async fn a_recorded_call_has_the_caller_left_and_what_the_caller_heard_right() {
+    let folder = folder("whole");
+    let file = format!(
+        "[tenants.default.routes.default]\nrecording = {{ enabled = true, announce = true, folder = {folder:?} }}"
+    );
+    let stage = Stage::set(model_that_says("model-answer.wav"), &file).await;
+    let report = place(&stage.caller("caller-order.wav"), |_| ()).await.unwrap();
+    assert_clean(&report);
+    stage.clear().await;
+    let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let [path] = files.as_slice() else { panic!("one call, one file: {files:?}") };
+    let name = path.file_name().unwrap().to_str().unwrap();
+    assert!(name.starts_with("call_") && name.ends_with(".wav"), "{name}");
+    assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let (left, right) = read(path);
+    let caller = speech::find(&speech::fixture("caller-order.wav"), &left);
+    assert!(caller.fit > 0.95, "{caller:?}");
+    let crossed = speech::find(&speech::fixture("caller-order.wav"), &right);
+    assert!(crossed.fit < 0.3, "the caller is heard on the right: {crossed:?}");
+    let heard = speech::samples(&report.heard);
+    let recorded = speech::samples(include_bytes!("../../../gateway/server/prompts/en/recorded.ulaw"));
+    let (announced, on_the_phone) = (speech::find(&recorded, &right), speech::find(&recorded, &heard));
+    assert!(announced.fit > 0.95 && on_the_phone.fit > 0.95, "{announced:?} {on_the_phone:?}");
+
+    // The greeting is the answer's words too: the answer is looked for behind the caller's.
+    let answer = speech::fixture("model-answer.wav");
+    let greeting = speech::find(&answer, &right[..caller.at]);
+    assert!(greeting.fit > 0.95 && greeting.at > announced.at, "{greeting:?} {announced:?}");
+    let answered = speech::find(&answer, &right[caller.at..]);
+    assert!(answered.fit > 0.95, "{answered:?}");
+
+    // Between the announcement and the greeting passes the same time in the file and on the phone.
+    let on_the_phone_greeting = speech::find(&answer, &heard[..greeting.at.min(heard.len())]);
+    let in_the_file = ms_of(greeting) - ms_of(announced);
+    let on_the_line = ms_of(on_the_phone_greeting) - ms_of(on_the_phone);
+    assert!(in_the_file.abs_diff(on_the_line) <= 60, "{in_the_file} ms, on the phone {on_the_line} ms");
+    std::fs::remove_dir_all(folder).unwrap();
+}
