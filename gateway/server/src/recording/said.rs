@@ -26,8 +26,8 @@ pub(super) struct Said {
     next: Option<MediaTime>,
     /// Where the next sample goes.
     end: u64,
-    /// The last silence that is ours to shorten.
-    hole: Range<u64>,
+    /// Silences that are not on disk yet, and so can be shortened, in order.
+    holes: Vec<Range<u64>>,
     /// Frames watched, and how far the least late of them was behind the clock.
     watched: (u32, u64),
 }
@@ -40,7 +40,7 @@ impl Said {
             decoder: Decoder::new(rate_hz),
             next: None,
             end: 0,
-            hole: 0..0,
+            holes: Vec::new(),
             watched: (0, u64::MAX),
         }
     }
@@ -86,24 +86,39 @@ impl Said {
         }
         self.decoder.finish(&mut self.track);
         self.track.pad(at);
-        if self.hole.end != self.end {
-            self.hole.start = self.end;
+        let written = self.track.from();
+        self.holes.retain(|hole| hole.end > written);
+        match self.holes.last_mut().filter(|hole| hole.end == self.end) {
+            Some(hole) => hole.end = at,
+            None => self.holes.push(self.end..at),
         }
-        (self.hole.end, self.end) = (at, at);
+        self.end = at;
     }
 
     /// Nothing is said after it came: what is too late moves into the silence before it, or else its end is dropped.
     fn give_way(&mut self, came: u64) {
+        while self.end > came && self.shorten_a_hole(self.end - came) {}
         let ahead = self.end.saturating_sub(came);
-        let room = self.hole.end.saturating_sub(self.hole.start.max(self.track.from()));
-        let moved = ahead.min(room);
-        self.hole.end -= moved;
-        self.track.remove(self.hole.end, moved);
-        self.end -= moved;
-        if ahead - moved > DRIFT_MAX.samples(self.rate_hz) {
-            self.track.truncate(self.track.end().saturating_sub(ahead - moved));
+        if ahead > DRIFT_MAX.samples(self.rate_hz) {
+            self.track.truncate(self.track.end().saturating_sub(ahead));
             self.end = came;
         }
+    }
+
+    /// Takes up to `count` samples out of the longest hole: what filled in for audio that was held up is longer than a
+    /// breath. False when there is none.
+    fn shorten_a_hole(&mut self, count: u64) -> bool {
+        let written = self.track.from();
+        let room = |hole: &Range<u64>| hole.end.saturating_sub(hole.start.max(written));
+        let Some(index) = (0..self.holes.len()).max_by_key(|n| room(&self.holes[*n])) else { return false };
+        let moved = count.min(room(&self.holes[index]));
+        self.holes[index].end -= moved;
+        self.track.remove(self.holes[index].end, moved);
+        for later in &mut self.holes[index + 1..] {
+            *later = later.start - moved..later.end - moved;
+        }
+        self.end -= moved;
+        moved > 0
     }
 
     /// Makes up for a clock of the caller's that is slower than ours.
