@@ -27,9 +27,16 @@ pub(super) struct Said {
     /// Where the next sample goes.
     end: u64,
     /// Silences that are not on disk yet, and so can be shortened, in order.
-    holes: Vec<Range<u64>>,
+    holes: Vec<Hole>,
     /// Frames watched, and how far the least late of them was behind the clock.
     watched: (u32, u64),
+}
+
+/// Silence on the track.
+struct Hole {
+    at: Range<u64>,
+    /// How long it was before it was shortened.
+    span: u64,
 }
 
 impl Said {
@@ -87,10 +94,11 @@ impl Said {
         self.decoder.finish(&mut self.track);
         self.track.pad(at);
         let written = self.track.from();
-        self.holes.retain(|hole| hole.end > written);
-        match self.holes.last_mut().filter(|hole| hole.end == self.end) {
-            Some(hole) => hole.end = at,
-            None => self.holes.push(self.end..at),
+        self.holes.retain(|hole| hole.at.end > written);
+        let span = at - self.end;
+        match self.holes.last_mut().filter(|hole| hole.at.end == self.end) {
+            Some(hole) => (hole.at.end, hole.span) = (at, hole.span + span),
+            None => self.holes.push(Hole { at: self.end..at, span }),
         }
         self.end = at;
     }
@@ -105,20 +113,21 @@ impl Said {
         }
     }
 
-    /// Takes up to `count` samples out of the longest hole: what filled in for audio that was held up is longer than a
-    /// breath. False when there is none.
+    /// Takes up to `count` samples out of the hole that was the longest: what filled in for audio that was held up is
+    /// longer than a breath. False when nothing can be taken.
     fn shorten_a_hole(&mut self, count: u64) -> bool {
         let written = self.track.from();
-        let room = |hole: &Range<u64>| hole.end.saturating_sub(hole.start.max(written));
-        let Some(index) = (0..self.holes.len()).max_by_key(|n| room(&self.holes[*n])) else { return false };
+        let room = |hole: &Hole| hole.at.end.saturating_sub(hole.at.start.max(written));
+        let with_room = (0..self.holes.len()).filter(|n| room(&self.holes[*n]) > 0);
+        let Some(index) = with_room.max_by_key(|n| self.holes[*n].span) else { return false };
         let moved = count.min(room(&self.holes[index]));
-        self.holes[index].end -= moved;
-        self.track.remove(self.holes[index].end, moved);
-        for later in &mut self.holes[index + 1..] {
-            *later = later.start - moved..later.end - moved;
+        self.holes[index].at.end -= moved;
+        self.track.remove(self.holes[index].at.end, moved);
+        for Hole { at, .. } in &mut self.holes[index + 1..] {
+            *at = at.start - moved..at.end - moved;
         }
         self.end -= moved;
-        moved > 0
+        true
     }
 
     /// Makes up for a clock of the caller's that is slower than ours.

@@ -208,11 +208,13 @@ fn holes_in_the_callers_stream_are_silence_of_their_length_and_ten_minutes_end_a
         assert_there("the caller", &speech, &sound.left, at);
         assert!(is_silent(&sound.left, at - 300, at - 20), "the hole before {at} ms is not silent");
     }
-    let speeches = speeches(&world);
-    for (at, speech) in speeches.iter().rev().take(5) {
-        let (from, end) = (STREAM_AT_MS + at, sound.right.len() / KHZ);
-        assert!(from + 1_600 < end, "{from} ms is too near the end, {end} ms: {} heard", speech.len() / KHZ);
-        assert_there("the model", speech, &sound.right, from);
+    // An answer that was interrupted before its first word has no sound to be found by.
+    let is_spoken = |speech: &[i16]| speech.iter().skip(1_000 * KHZ).any(|sample| sample.abs() > 500);
+    let spoken: Vec<_> = speeches(&world).into_iter().filter(|(_, speech)| is_spoken(speech)).collect();
+    let late = spoken.iter().filter(|(at, _)| *at > 600_000).count();
+    assert!(spoken.len() >= 10 && late >= 2, "{} answers, {late} of them after ten minutes", spoken.len());
+    for (at, speech) in &spoken {
+        assert_there("the model", speech, &sound.right, STREAM_AT_MS + at);
     }
 }
 
