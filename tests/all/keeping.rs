@@ -13,8 +13,12 @@ fn database(folder: &Folder) -> String {
 }
 
 async fn stage(folder: &Folder) -> Stage {
+    stage_with(folder, "").await
+}
+
+async fn stage_with(folder: &Folder, file: &str) -> Stage {
     let url = database(folder);
-    Stage::set_with(model_that_says("model-answer.wav"), "", &[("PATCHBAY__STORAGE__URL", &url)]).await
+    Stage::set_with(model_that_says("model-answer.wav"), file, &[("PATCHBAY__STORAGE__URL", &url)]).await
 }
 
 fn holds(bytes: &[u8], text: &str) -> bool {
@@ -77,18 +81,27 @@ async fn a_tenant_put_into_the_database_takes_calls_with_a_sealed_key_at_once() 
 
 #[tokio::test]
 async fn a_call_outlives_a_restart_and_a_person_who_is_forgotten_does_not() {
-    let folder = Folder::new("test").unwrap();
-    let before = stage(&folder).await;
+    let (folder, sound) = (Folder::new("test").unwrap(), Folder::new("test").unwrap());
+    let recorded = format!(
+        "[server]\nrecordings = {:?}\n[tenants.default.routes.default]\n\
+         recording = {{ enabled = true, folder = {:?} }}",
+        sound.path(),
+        sound.path()
+    );
+    let before = stage_with(&folder, &recorded).await;
     let mut caller = before.caller("caller-short.wav");
     caller.from = "+4915550004711".to_owned();
     assert!(place(&caller, |_| ()).await.unwrap().speech_came_back);
     before.clear().await;
+    let files = || std::fs::read_dir(sound.path()).unwrap().count();
+    assert_eq!(files(), 2, "the call's sound, and its inputs for a replay");
 
-    let after = stage(&folder).await;
+    let after = stage_with(&folder, &recorded).await;
     let list = json(&after.admin("/admin/calls?tenant=default&limit=20").await);
     let call = &list["data"][0];
     assert_eq!(call["from"], "+4915550004711", "{list}");
     let id = call["id"].as_str().unwrap();
+    assert_eq!(call["recording"], format!("{id}.wav"), "{list}");
     let path = format!("/admin/calls/{id}?tenant=default");
     let whole = json(&after.admin(&path).await);
     let said = whole["transcript"][0]["text"].as_str().unwrap().to_owned();
@@ -102,6 +115,7 @@ async fn a_call_outlives_a_restart_and_a_person_who_is_forgotten_does_not() {
     let number = "{\"number\":\"+4915550004711\"}";
     let forgotten = json(&after.order("POST /admin/tenants/default/forget", JSON, number).await);
     assert_eq!((&forgotten["calls"], &forgotten["legs"]), (&1.into(), &2.into()), "{forgotten}");
+    assert_eq!((&forgotten["recordings"], &forgotten["files"], files()), (&1.into(), &2.into(), 0));
     assert!(after.admin(&path).await.starts_with("HTTP/1.1 404"));
     let usage = json(&after.admin("/admin/usage?group_by=tenant").await);
     assert!(!usage["data"].as_array().unwrap().is_empty(), "what was used is still known: {usage}");

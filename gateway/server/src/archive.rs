@@ -1,5 +1,6 @@
 //! What is kept beyond a call: the store, and the queue that leads to it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,13 +10,14 @@ use patchbay_store::{
 };
 use tokio::sync::watch;
 
-use crate::config::{Config, Storage};
+use crate::config::{Config, Storage, TenantRetention};
+use crate::erasure::{Erased, Erasure};
 
 /// How often what is too old is deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// How long a reader waits for what was just written.
 const SETTLE: Duration = Duration::from_millis(250);
-/// How long memory alone keeps anything: it has no other bound.
+/// How long memory alone keeps anything but files: it has no other bound.
 const MEMORY_DAYS: u32 = 1;
 
 /// The store, and the way to it that never waits.
@@ -27,18 +29,21 @@ pub struct Archive {
     pub writer: Writer,
     /// Whether there is a database.
     pub is_durable: bool,
+    /// To remove files of calls that are gone.
+    pub erasure: Erasure,
 }
 
 impl Archive {
-    /// Opens what the configuration names. To be called within the runtime that will write.
+    /// Opens what the configuration names; `replays` is the folder of calls' inputs. To be called within the runtime that will write.
     ///
     /// # Errors
     /// A database or a spill that cannot be used, and what to do about it.
-    pub async fn open(storage: &Storage) -> Result<Self, StoreError> {
+    pub async fn open(storage: &Storage, replays: Option<PathBuf>) -> Result<Self, StoreError> {
         let master = storage.master()?;
         let store = patchbay_store::open(storage.address(), &master).await?;
         let writer = Writer::start(store.clone(), storage.spill(), &master)?;
-        Ok(Self { store, writer, is_durable: storage.url.is_some() })
+        let erasure = Erasure::new(store.clone(), replays);
+        Ok(Self { store, writer, is_durable: storage.url.is_some(), erasure })
     }
 
     /// One that forgets when the process ends.
@@ -48,7 +53,8 @@ impl Archive {
         let master = MasterKey::random().expect("the system has random numbers");
         let writer =
             Writer::start(store.clone(), None, &master).expect("without a spill there is nothing to fail");
-        Self { store, writer, is_durable: false }
+        let erasure = Erasure::new(store.clone(), None);
+        Self { store, writer, is_durable: false, erasure }
     }
 
     /// Lets what was pushed reach the store, so that who reads finds what they just did. Not for long, and not at all
@@ -68,12 +74,14 @@ impl Archive {
         tenant: &str,
         subject: &Subject,
         within: Duration,
-    ) -> Result<Forgotten, StoreError> {
-        self.writer.forget(tenant, subject, within).await
+    ) -> Result<(Forgotten, Erased), StoreError> {
+        let forgotten = self.writer.forget(tenant, subject, within).await?;
+        Ok((forgotten, self.erasure.run().await?))
     }
 
-    /// Deletes what is too old, now and every hour, for ever. The caller owns the task.
-    pub async fn keep_swept(&self, config: watch::Receiver<Arc<Config>>) {
+    /// Deletes what is too old, and files of what is gone, now and every hour, for ever. `forgotten` is called when
+    /// another machine may have forgotten somebody. The caller owns the task.
+    pub async fn keep_swept(&self, config: watch::Receiver<Arc<Config>>, forgotten: impl Fn()) {
         loop {
             let config = config.borrow().clone();
             let retention_of = |tenant: &str| self.retention(&config, tenant);
@@ -88,6 +96,12 @@ impl Archive {
                 Ok(_) => {}
                 Err(error) => tracing::error!(%error, "old rows cannot be deleted; trying again in an hour"),
             }
+            match self.erasure.run().await {
+                Ok(erased) if erased.forgotten > 0 => forgotten(),
+                Ok(_) => {}
+                Err(error) => tracing::error!(%error, "files of calls that are gone stay for another hour"),
+            }
+            self.erasure.remove_replays_older_than(config.storage.retention.recordings_days).await;
             tokio::time::sleep(SWEEP_EVERY).await;
         }
     }
@@ -95,8 +109,16 @@ impl Archive {
     /// A tenant that is gone is kept as long as the machine says.
     fn retention(&self, config: &Config, tenant: &str) -> Retention {
         if !self.is_durable {
-            return Retention { transcripts_days: MEMORY_DAYS, calls_days: MEMORY_DAYS, usage_days: 32 };
+            return Retention {
+                transcripts_days: MEMORY_DAYS,
+                calls_days: MEMORY_DAYS,
+                usage_days: 32,
+                recordings_days: u32::MAX,
+            };
         }
-        config.tenants.get(tenant).map_or(config.storage.retention, |tenant| config.retention(tenant))
+        config.tenants.get(tenant).map_or_else(
+            || TenantRetention::default().within(config.storage.retention),
+            |tenant| config.retention(tenant),
+        )
     }
 }

@@ -150,6 +150,7 @@ impl Calls {
                 caller: &plan.caller,
                 callee: &plan.callee,
                 keeps_words: plan.keeps_words,
+                recording: plan.recording.as_ref().map(|order| order.path(&plan.id)),
             },
         );
         let header = Header {
@@ -174,7 +175,7 @@ impl Calls {
             let (recording, task) = Recording::start(order, &plan.id, &self.metrics);
             record.lock().expect("no holder of a record panics").recording =
                 Some(recording::file_name(&plan.id).into());
-            (journal, writing) = (journal.with_recording(recording), Some((task, Arc::clone(&record))));
+            (journal, writing) = (journal.with_recording(recording), Some(task));
         }
         let handle = CallHandle { control, record };
         self.enter(&plan.id, handle.clone());
@@ -187,10 +188,8 @@ impl Calls {
                 tracing::error!(call = %id, "a call ended by a bug of ours");
             }
             drop(ticket);
-            if let Some((task, record)) = writing
-                && !task.finished().await
-            {
-                record.lock().expect("no holder of a record panics").recording = None;
+            if let Some(writing) = writing {
+                writing.finished().await;
             }
             calls.leave(&id);
         });

@@ -74,7 +74,7 @@ impl Gateway {
         let (admin, admin_addr) = bind("server.admin_listen", config.server.admin_listen, limits).await?;
         let (reload, config) = config::watch(config, origin);
         let (reload, in_use) = (Arc::new(reload), config.borrow().clone());
-        let archive = Archive::open(&in_use.storage).await?;
+        let archive = Archive::open(&in_use.storage, in_use.server.recordings.clone()).await?;
         let registry =
             archive.is_durable.then(|| Arc::new(Registry::new(archive.store.clone(), reload.clone())));
         let (metrics, overload) = (Arc::new(Metrics::new()), Arc::new(Overload::default()));
@@ -133,6 +133,12 @@ impl Gateway {
         routes.collect()
     }
 
+    /// What is given up when the machine is too busy.
+    #[must_use]
+    pub fn overload(&self) -> &Overload {
+        &self.app.overload
+    }
+
     /// What signals advance.
     #[must_use]
     pub fn drain(&self) -> Drain {
@@ -150,8 +156,8 @@ impl Gateway {
         tasks.spawn(admin.serve(api::admin(&app), ended(drain.clone(), calls.clone())));
         let mut aides = JoinSet::new();
         aides.spawn(overload::watch(app.clone(), calls.clone()));
-        let (archive, config) = (app.archive.clone(), app.config.clone());
-        aides.spawn(async move { archive.keep_swept(config).await });
+        let (archive, config, known) = (app.archive.clone(), app.config.clone(), calls.clone());
+        aides.spawn(async move { archive.keep_swept(config, || known.drop_ended()).await });
         if let Some(registry) = app.registry.clone() {
             let app = app.clone();
             aides.spawn(async move { registry.follow(&app.credentials).await });

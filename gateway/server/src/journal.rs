@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::cashier::Cashier;
 use crate::meter::Metered;
 use crate::metrics::Metrics;
-use crate::overload::Overload;
+use crate::overload::{Level, Overload};
 use crate::recorder::Recorder;
 use crate::recording::Recording;
 use crate::scribe::Scribe;
@@ -60,7 +60,7 @@ pub struct CallRecord {
     pub redials: u32,
     /// Keys that were pressed.
     pub dtmf: String,
-    /// Name of the file with its sound, if it is recorded.
+    /// Name of the file with its sound, if it is recorded; `.part` is added to it until the file is complete.
     pub recording: Option<Box<str>>,
 }
 
@@ -192,8 +192,11 @@ impl Journal {
             Output::Event { leg, event } => self.event(now, *leg, event),
             Output::Fact(fact) => self.fact(now, fact),
             Output::Tap(tap) => {
-                if let Some(recording) = &mut self.recording {
-                    recording.tap(tap);
+                let spares = self.overload.level() >= Level::Sparing;
+                match &mut self.recording {
+                    Some(recording) if spares => recording.tap_without_sound(tap),
+                    Some(recording) => recording.tap(tap),
+                    None => {}
                 }
             }
             Output::Effect(Effect::Open { leg, callee }) => self.opened(now, *leg, *callee),

@@ -11,6 +11,7 @@ pub mod config;
 pub mod credential;
 pub mod drain;
 pub mod driver;
+pub mod erasure;
 pub mod form;
 pub mod gateway;
 pub mod id;

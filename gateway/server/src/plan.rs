@@ -79,7 +79,8 @@ pub fn phone_call(
         parties: Parties { external_id: Some(phone.call_sid.to_owned()), ..phone.parties.clone() },
         keeps_words: config.retention(target.tenant).transcripts_days > 0,
         bill: Bill { party: party(id, target), prices: Arc::clone(&config.prices.list), reservation: None },
-        recording: recording(target, Format::PCMU),
+        recording: is_recorded(target, config)
+            .then(|| Order::new(&target.route.recording.folder, Format::PCMU, Format::PCMU)),
         ticket,
     })
 }
@@ -133,8 +134,8 @@ fn call_config(target: Target<'_>, config: &Config) -> CallConfig {
         greets: route.greeting.is_some(),
         greeting: route.greeting.as_deref().map(Into::into),
         seed: u64::from_le_bytes(crate::id::random()),
-        records: route.recording.enabled,
-        announces: route.recording.enabled && route.recording.announce,
+        records: is_recorded(target, config),
+        announces: is_recorded(target, config) && route.recording.announce,
         ..CallConfig::default()
     };
     call.limits.caller_wait = config.limits.media_token;
@@ -143,10 +144,9 @@ fn call_config(target: Target<'_>, config: &Config) -> CallConfig {
     call
 }
 
-/// What a caller whose audio is of `format` both ways is recorded as.
-fn recording(target: Target<'_>, format: Format) -> Option<Order> {
-    let recording = &target.route.recording;
-    recording.enabled.then(|| Order::new(&recording.folder, format, format))
+/// Whether a call's sound is recorded: never, if it would be kept for no day.
+fn is_recorded(target: Target<'_>, config: &Config) -> bool {
+    target.route.recording.enabled && config.retention(target.tenant).recordings_days > 0
 }
 
 fn callee(target: Target<'_>, format: Format) -> LegPlan {
@@ -304,7 +304,8 @@ mod tests {
         };
         assert_eq!(recorded(&[]), (None, false, false));
         assert_eq!(recorded(&[("ANNOUNCE", "true")]), (None, false, false));
-        let order = |folder: &str| Some(Order { folder: folder.into(), rate_hz: 8_000 });
+        let order =
+            |folder: &str| Some(Order { folder: std::path::absolute(folder).unwrap(), rate_hz: 8_000 });
         assert_eq!(recorded(&[("ENABLED", "true")]), (order("recordings"), true, false));
         let all = [("ENABLED", "true"), ("ANNOUNCE", "true"), ("FOLDER", "/srv/sound")];
         assert_eq!(recorded(&all), (order("/srv/sound"), true, true));

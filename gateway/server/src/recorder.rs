@@ -13,6 +13,15 @@ use tokio::sync::mpsc;
 /// Lines that may wait for the disk: some seconds of a call.
 const QUEUE_MAX: usize = 4096;
 
+/// How the names of such files end.
+pub const SUFFIX: &str = ".jsonl";
+
+/// Name of the recording of `call` in its folder.
+#[must_use]
+pub fn file_name(call: &str) -> String {
+    format!("{call}{SUFFIX}")
+}
+
 /// First line of a recording.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,7 +60,7 @@ impl Recorder {
     #[must_use]
     pub fn start(folder: &Path, call: &str, header: Header) -> Self {
         let (lines, queue) = mpsc::channel(QUEUE_MAX);
-        let path = folder.join(format!("{call}.jsonl"));
+        let path = folder.join(file_name(call));
         tokio::spawn(async move {
             if let Err(error) = write_all(path, header, queue).await {
                 tracing::warn!(%error, "recording ended early");

@@ -52,7 +52,15 @@ impl Order {
     #[must_use]
     pub fn new(folder: &Path, said: Format, heard: Format) -> Self {
         let is_narrow = said.rate_hz == 8_000 && heard.rate_hz == 8_000;
-        Self { folder: folder.to_owned(), rate_hz: if is_narrow { 8_000 } else { 24_000 } }
+        // What is written down must be found from wherever the gateway is started next.
+        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        Self { folder, rate_hz: if is_narrow { 8_000 } else { 24_000 } }
+    }
+
+    /// The file of `call`.
+    #[must_use]
+    pub fn path(&self, call: &str) -> PathBuf {
+        self.folder.join(file_name(call))
     }
 }
 
@@ -62,30 +70,10 @@ pub fn file_name(call: &str) -> String {
     format!("{call}.wav")
 }
 
-/// Removes the recordings of `calls` from `folder`, complete or not, and tells how many files went. What is not there
-/// is no error.
-///
-/// # Errors
-/// The first file that cannot be removed; the others are gone.
-pub fn remove<'c>(folder: &Path, calls: impl IntoIterator<Item = &'c str>) -> io::Result<usize> {
-    let is_id = |call: &&str| call.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    let mut removed = 0;
-    let mut result = Ok(());
-    for call in calls.into_iter().filter(is_id) {
-        for path in [folder.join(file_name(call)), unfinished(folder, call)] {
-            match std::fs::remove_file(path) {
-                Ok(()) => removed += 1,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => result = result.and(Err(error)),
-            }
-        }
-    }
-    result.map(|()| removed)
-}
-
-/// Where the recording is while the call runs.
-fn unfinished(folder: &Path, call: &str) -> PathBuf {
-    folder.join(format!("{call}.wav.part"))
+/// Where the recording is while the call runs, and stays if it could not be completed.
+#[must_use]
+pub fn unfinished(whole: &Path) -> PathBuf {
+    whole.with_added_extension("part")
 }
 
 /// The end of a recording that the call writes to.
@@ -99,7 +87,8 @@ impl Recording {
     /// Begins the recording of `call` in a task of its own.
     #[must_use]
     pub fn start(order: Order, call: &str, metrics: &Arc<Metrics>) -> (Self, Writing) {
-        let (part, whole) = (unfinished(&order.folder, call), order.folder.join(file_name(call)));
+        let whole = order.path(call);
+        let part = unfinished(&whole);
         let rate_hz = order.rate_hz;
         let (folder, path) = (order.folder, part.clone());
         let open = move || create(&folder, &path);
@@ -128,10 +117,19 @@ impl Recording {
         (recording, Writing(task))
     }
 
+    /// Takes note while the machine has other worries: sound is not taken, and is silence in the file.
+    pub fn tap_without_sound(&mut self, tap: &Tap) {
+        if is_sound(tap) {
+            self.metrics.recording_frame_lost();
+        } else {
+            self.tap(tap);
+        }
+    }
+
     /// Takes note. Never waits.
     pub fn tap(&mut self, tap: &Tap) {
         let Some(taps) = &self.taps else { return };
-        let is_sound = matches!(tap, Tap::Said { .. } | Tap::Played { .. } | Tap::Delayed { .. });
+        let is_sound = is_sound(tap);
         let left = if is_sound { RESERVED } else { 0 };
         if taps.capacity() > left {
             // A writer that failed has said so.
@@ -147,6 +145,10 @@ impl Recording {
             self.taps = None;
         }
     }
+}
+
+const fn is_sound(tap: &Tap) -> bool {
+    matches!(tap, Tap::Said { .. } | Tap::Played { .. } | Tap::Delayed { .. })
 }
 
 /// The task that writes; whoever started the recording waits for it.

@@ -1,6 +1,7 @@
 //! The scribe of one call: what of it is kept. Writes to the store's queue, which never waits.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use patchbay_core::{Cut, Down, Event, Fact, Instant, LegId, Outcome, Role, UtteranceId};
 use patchbay_store::{CallRow, CutRow, Entry, LegRow, Private, TranscriptRow, UnixMs, Writer};
@@ -40,6 +41,8 @@ pub struct Beginning<'a> {
     pub callee: &'a LegPlan,
     /// Whether words are kept.
     pub keeps_words: bool,
+    /// The file that its sound goes to.
+    pub recording: Option<PathBuf>,
 }
 
 /// Writes one call down.
@@ -65,7 +68,7 @@ impl Scribe {
     /// A call that begins now.
     #[must_use]
     pub fn new(writer: Writer, beginning: Beginning<'_>) -> Self {
-        let Beginning { party, parties, caller, callee, keeps_words } = beginning;
+        let Beginning { party, parties, caller, callee, keeps_words, recording } = beginning;
         let call = CallRow {
             id: party.call.clone(),
             tenant: party.tenant.clone(),
@@ -77,6 +80,7 @@ impl Scribe {
             started_at: UnixMs::now(),
             provider: Some(party.provider.clone()),
             model: Some(party.model.clone()),
+            recording: recording.map(|path| path.to_string_lossy().into_owned()),
             ..CallRow::default()
         };
         let mut scribe = Self {

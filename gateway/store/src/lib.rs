@@ -34,7 +34,7 @@ pub use retention::{Retention, Swept, sweep};
 pub use row::{CallPage, CallRow, CutRow, Entry, LegRow, TranscriptRow, UnixMs};
 pub use secret::{Private, Secret};
 pub use spill::SpillOptions;
-pub use store::{Answer, CallFilter, Forgotten, Horizon, Page, Retained, Store, Subject};
+pub use store::{Answer, CallFilter, Forgotten, Gone, Horizon, Page, Retained, Store, Subject};
 pub use usage::{Group, Quality, UsageQuery, UsageRow, UsageSum};
 pub use writer::Writer;
 

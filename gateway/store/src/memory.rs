@@ -10,7 +10,7 @@ use crate::identity::{BotRow, KeyRow, RouteRow, SecretName, TenantRow};
 use crate::row::{CallPage, CallRow, Entry, LegRow, TranscriptRow, UnixMs};
 use crate::secret::Secret;
 use crate::store::{
-    Answer, CallFilter, Cursor, Forgotten, Horizon, Page, Retained, Store, Subject, check_batch,
+    Answer, CallFilter, Cursor, Forgotten, Gone, Horizon, Page, Retained, Store, Subject, check_batch,
     check_user_scope, normal_number,
 };
 use crate::usage::{Group, UsageQuery, UsageRow, UsageSum};
@@ -31,6 +31,7 @@ struct Rows {
     legs: BTreeMap<(String, String, u8), LegRow>,
     transcripts: BTreeMap<(String, String, u32), TranscriptRow>,
     usage: BTreeMap<[String; 4], UsageRow>,
+    gone: BTreeMap<Owned, Gone>,
     keys: BTreeMap<String, KeyRow>,
     tenants: BTreeMap<String, TenantRow>,
     routes: BTreeMap<Owned, RouteRow>,
@@ -249,6 +250,10 @@ impl Store for MemoryStore {
 
     fn retain<'a>(&'a self, tenant: &'a str, horizon: &'a Horizon) -> Answer<'a, Retained> {
         self.answer(|rows| Ok(rows.retain(tenant, horizon)))
+    }
+
+    fn gone<'a>(&'a self, since: UnixMs, after: &'a str) -> Answer<'a, Vec<Gone>> {
+        self.answer(|rows| Ok(rows.gone(since, after)))
     }
 
     fn tenants_with_rows(&self) -> Answer<'_, Vec<String>> {

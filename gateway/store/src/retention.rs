@@ -15,11 +15,13 @@ pub struct Retention {
     pub calls_days: u32,
     /// Usage, which names nobody once its calls are gone.
     pub usage_days: u32,
+    /// Recordings, which go from the call while its row stays.
+    pub recordings_days: u32,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { transcripts_days: 30, calls_days: 395, usage_days: 2_555 }
+        Self { transcripts_days: 30, calls_days: 395, usage_days: 2_555, recordings_days: 30 }
     }
 }
 
@@ -34,7 +36,12 @@ pub struct Swept {
     pub transcripts: u64,
     /// Usage rows deleted.
     pub usage: u64,
+    /// Recordings that no call names any more.
+    pub recordings: u64,
 }
+
+/// Days in which every machine learns that a recording is gone.
+const GONE_DAYS: u32 = 90;
 
 /// Deletes what is too old, tenant by tenant; to be called hourly. `retention_of` answers a tenant's, deleted tenants
 /// among them.
@@ -53,12 +60,15 @@ pub async fn sweep(
             transcripts: now.minus_days(retention.transcripts_days),
             calls: now.minus_days(retention.calls_days),
             usage: now.minus_days(retention.usage_days),
+            recordings: now.minus_days(retention.recordings_days),
+            gone: now.minus_days(GONE_DAYS),
         };
         let gone = store.retain(&tenant, &horizon).await?;
         swept.tenants += 1;
         swept.calls += gone.calls;
         swept.transcripts += gone.transcripts;
         swept.usage += gone.usage;
+        swept.recordings += gone.recordings;
     }
     Ok(swept)
 }

@@ -80,6 +80,8 @@ pub struct CallRow {
     pub dtmf: Private<String>,
     /// Millionths of a US dollar, so far.
     pub cost_micro_usd: i64,
+    /// The file with its sound, on the machine that took the call.
+    pub recording: Option<String>,
     /// Grows with each writing of this call.
     pub revision: u64,
 }

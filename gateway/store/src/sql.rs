@@ -6,7 +6,7 @@ use crate::identity::{BotRow, KeyRow, RouteRow, SecretName, TenantRow};
 use crate::master_key::MasterKey;
 use crate::row::{CallPage, CallRow, Entry, UnixMs};
 use crate::secret::Secret;
-use crate::store::{Answer, CallFilter, Forgotten, Horizon, Page, Retained, Store, Subject};
+use crate::store::{Answer, CallFilter, Forgotten, Gone, Horizon, Page, Retained, Store, Subject};
 use crate::usage::{UsageQuery, UsageSum};
 
 mod audit;
@@ -167,6 +167,10 @@ impl Store for SqlStore {
 
     fn retain<'a>(&'a self, tenant: &'a str, horizon: &'a Horizon) -> Answer<'a, Retained> {
         Box::pin(forget::retain(self, tenant, horizon))
+    }
+
+    fn gone<'a>(&'a self, since: UnixMs, after: &'a str) -> Answer<'a, Vec<Gone>> {
+        Box::pin(forget::gone(self, since, after))
     }
 
     fn tenants_with_rows(&self) -> Answer<'_, Vec<String>> {

@@ -105,6 +105,8 @@ pub trait Store: Send + Sync {
     fn forget<'a>(&'a self, tenant: &'a str, subject: &'a Subject) -> Answer<'a, Forgotten>;
     /// Deletes what is too old.
     fn retain<'a>(&'a self, tenant: &'a str, horizon: &'a Horizon) -> Answer<'a, Retained>;
+    /// Calls whose files are to be removed, noted since then: at most [`crate::PAGE_MAX`], by id, after `after`.
+    fn gone<'a>(&'a self, since: UnixMs, after: &'a str) -> Answer<'a, Vec<Gone>>;
     /// Tenants that have any row of calls or usage, by name.
     fn tenants_with_rows(&self) -> Answer<'_, Vec<String>>;
 
@@ -154,6 +156,8 @@ pub struct Forgotten {
     pub transcripts: u64,
     /// Usage rows that no longer name anybody.
     pub usage: u64,
+    /// Recordings that no call names any more.
+    pub recordings: u64,
 }
 
 /// Before when rows are deleted. A call's legs go with it.
@@ -165,6 +169,10 @@ pub struct Horizon {
     pub calls: UnixMs,
     /// Usage reported before.
     pub usage: UnixMs,
+    /// Recordings of calls that began before.
+    pub recordings: UnixMs,
+    /// Notes of calls that were gone before: every machine has seen them.
+    pub gone: UnixMs,
 }
 
 /// What was deleted because it was too old, in rows.
@@ -176,6 +184,21 @@ pub struct Retained {
     pub transcripts: u64,
     /// Usage.
     pub usage: u64,
+    /// Recordings that no call names any more.
+    pub recordings: u64,
+}
+
+/// A call whose files are to be removed, by each machine that has some.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// The call.
+    pub call: String,
+    /// The file with its sound.
+    pub recording: Option<String>,
+    /// Whether the person was forgotten; if not, the recording is too old.
+    pub is_forgotten: bool,
+    /// Since when.
+    pub gone_at: UnixMs,
 }
 
 /// A number as it is compared: separators removed. An address: in lower case.

@@ -35,10 +35,11 @@ pub async fn run(args: ForgetArgs) -> ExitCode {
     let answer = admin.ask(Method::POST, &path, body.into(), "application/json").await;
     admin.tell(answer, |done| {
         format!(
-            "forgotten: {} calls, {} legs, {} items of transcripts; {} usage rows name nobody now\n",
+            "forgotten: {} calls, {} legs, {} items of transcripts, {} files; {} usage rows name nobody now\n",
             cell(&done["calls"]),
             cell(&done["legs"]),
             cell(&done["transcripts"]),
+            cell(&done["files"]),
             cell(&done["usage"]),
         )
     })

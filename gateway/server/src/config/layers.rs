@@ -366,6 +366,15 @@ fn noticed(mut config: Config) -> Config {
         let notice =
             "no storage.url or DATABASE_URL: calls, usage and keys are in memory, and nothing is kept";
         config.notices.push(notice.to_owned());
+        for route in config.tenants.values().flat_map(|tenant| tenant.routes.values()) {
+            if route.recording.enabled {
+                config.notices.push(format!(
+                    "route {} records, but without storage.url nobody knows after a restart whose recordings these are: \
+                     they are never removed by themselves, and `patchbay forget` does not find them",
+                    route.name
+                ));
+            }
+        }
     }
     for tenant in config.tenants.values() {
         if tenant.twilio.auth_tokens.is_empty() {

@@ -103,6 +103,7 @@ impl Storage {
             transcripts_days: days("transcripts_days"),
             calls_days: days("calls_days"),
             usage_days: days("usage_days"),
+            recordings_days: days("recordings_days"),
         };
         Self {
             url: url.filter(|url| url.0 != MEMORY),

@@ -61,7 +61,7 @@ fn a_caller_whose_line_breaks_during_the_announcement_hears_it_whole_when_they_r
 
 #[test]
 fn a_call_that_is_recorded_replays_bit_for_bit() {
-    let steps = vec![Step::BargeIn { after_ms_of_model_speech: 700, audio: voice(900) }, Step::Wait(3000)];
+    let steps = vec![Step::BargeIn { after_ms_of_model_speech: 1_700, audio: voice(900) }, Step::Wait(3000)];
     let setup = || Setup {
         call: recorded(true),
         script: provider(&[3000, 1000]),

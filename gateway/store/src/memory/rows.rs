@@ -1,8 +1,9 @@
 //! Operations on rows in memory.
 
 use super::{
-    BTreeMap, CallFilter, CallPage, CallRow, Cursor, Entry, Forgotten, Group, Horizon, Page, Retained, Rows,
-    StoreError, Subject, UnixMs, UsageQuery, UsageRow, UsageSum, check_user_scope, normal_number, owned,
+    BTreeMap, CallFilter, CallPage, CallRow, Cursor, Entry, Forgotten, Gone, Group, Horizon, Page, Retained,
+    Rows, StoreError, Subject, UnixMs, UsageQuery, UsageRow, UsageSum, check_user_scope, normal_number,
+    owned,
 };
 
 impl Rows {
@@ -117,7 +118,8 @@ impl Rows {
             .filter(|call| call.tenant == tenant && is_subject(call))
             .map(|call| call.id.clone())
             .collect();
-        let mut forgotten = self.delete_calls(tenant, &calls);
+        let recordings = self.note_gone(tenant, true, |call| calls.contains(&call.id));
+        let mut forgotten = Forgotten { recordings, ..self.delete_calls(tenant, &calls) };
         for row in self.usage.values_mut().filter(|row| row.tenant == tenant && row.user.is_some()) {
             let named = matches!(subject, Subject::User(user) if row.user.as_ref() == Some(user));
             if named || calls.contains(&row.call) {
@@ -139,8 +141,30 @@ impl Rows {
             calls: (before.0 - self.calls.len()) as u64,
             legs: (before.1 - self.legs.len()) as u64,
             transcripts: (before.2 - self.transcripts.len()) as u64,
-            usage: 0,
+            ..Forgotten::default()
         }
+    }
+
+    /// Notes calls whose files are to be removed; how many recordings that are.
+    fn note_gone(&mut self, tenant: &str, is_forgotten: bool, which: impl Fn(&CallRow) -> bool) -> u64 {
+        let mut recordings = 0;
+        for call in self.calls.values_mut().filter(|call| call.tenant == tenant && which(call)) {
+            let recording = call.recording.take();
+            recordings += u64::from(recording.is_some());
+            let new = Gone { call: call.id.clone(), recording, is_forgotten, gone_at: UnixMs::now() };
+            let key = owned(tenant, &call.id);
+            let recording = self.gone.remove(&key).and_then(|old| old.recording);
+            self.gone.insert(key, Gone { recording: new.recording.clone().or(recording), ..new });
+        }
+        recordings
+    }
+
+    pub(super) fn gone(&self, since: UnixMs, after: &str) -> Vec<Gone> {
+        let later = self.gone.values().filter(|gone| gone.gone_at >= since && gone.call.as_str() > after);
+        let mut all: Vec<_> = later.cloned().collect();
+        all.sort_by(|a, b| a.call.cmp(&b.call));
+        all.truncate(crate::PAGE_MAX as usize);
+        all
     }
 
     pub(super) fn retain(&mut self, tenant: &str, horizon: &Horizon) -> Retained {
@@ -152,6 +176,9 @@ impl Rows {
         let transcripts = self.transcripts.len();
         self.transcripts.retain(|(owner, id, _), _| owner != tenant || !quiet.contains(id));
         let transcripts = (transcripts - self.transcripts.len()) as u64;
+        self.gone.retain(|(owner, _), gone| owner != tenant || gone.gone_at >= horizon.gone);
+        let too_old = |call: &CallRow| call.started_at < horizon.recordings && call.recording.is_some();
+        let recordings = self.note_gone(tenant, false, too_old);
         let gone = self.delete_calls(tenant, &begun_before(self, horizon.calls));
         let old = |row: &&mut UsageRow| row.tenant == tenant && row.at < horizon.calls;
         self.usage.values_mut().filter(old).for_each(|row| row.user = None);
@@ -161,6 +188,7 @@ impl Rows {
             calls: gone.calls,
             transcripts: transcripts + gone.transcripts,
             usage: (usage - self.usage.len()) as u64,
+            recordings,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::store::{CallFilter, Cursor, Page, check_user_scope};
 
 const CALL: &str = "SELECT c.tenant, c.id, c.route, c.user_hash, u.name, c.direction, c.caller, c.called, \
                     c.started_at, c.ended_at, c.outcome, c.outcome_detail, c.provider, c.model, \
-                    c.answered_after_ms, c.cuts, c.redials, c.dtmf, c.cost_micro_usd, c.revision FROM calls c \
+                    c.answered_after_ms, c.cuts, c.redials, c.dtmf, c.cost_micro_usd, c.recording, c.revision FROM calls c \
                     LEFT JOIN users u ON u.tenant = c.tenant AND u.user_hash = c.user_hash";
 
 /// See [`crate::Store::calls`].
@@ -97,6 +97,7 @@ async fn call(
         redials: row.unsigned()?,
         dtmf: open("dtmf", row.bytes_or_none()?)?.unwrap_or_default(),
         cost_micro_usd: row.int()?,
+        recording: row.text_or_none()?,
         revision: row.unsigned()?,
         tenant,
         id,

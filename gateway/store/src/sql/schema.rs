@@ -20,9 +20,10 @@ struct Migration {
     sql: &'static str,
 }
 
-static MIGRATIONS: [Migration; 2] = [
+static MIGRATIONS: [Migration; 3] = [
     Migration { version: 1, kind: Kind::Expand, sql: include_str!("schema/0001_begin.sql") },
     Migration { version: 2, kind: Kind::Expand, sql: include_str!("schema/0002_legs_by_external_id.sql") },
+    Migration { version: 3, kind: Kind::Expand, sql: include_str!("schema/0003_recordings.sql") },
 ];
 
 /// Brings the schema up to `up_to`, or to the latest.

@@ -80,13 +80,14 @@ impl Writing {
             row.redials,
             sealed("dtmf", dtmf)?,
             money(row.cost_micro_usd),
+            &row.recording,
             i64::try_from(row.revision).unwrap_or(i64::MAX),
         ];
         let sql = "INSERT INTO calls (tenant, id, route, user_hash, direction, caller, caller_hash, called, \
                    called_hash, started_at, ended_at, outcome, outcome_detail, provider, model, \
-                   answered_after_ms, cuts, redials, dtmf, cost_micro_usd, revision) \
+                   answered_after_ms, cuts, redials, dtmf, cost_micro_usd, recording, revision) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
-                   $19, $20, $21) ON CONFLICT (tenant, id) DO UPDATE SET route = excluded.route, \
+                   $19, $20, $21, $22) ON CONFLICT (tenant, id) DO UPDATE SET route = excluded.route, \
                    user_hash = excluded.user_hash, direction = excluded.direction, caller = excluded.caller, \
                    caller_hash = excluded.caller_hash, called = excluded.called, \
                    called_hash = excluded.called_hash, started_at = excluded.started_at, \
@@ -94,7 +95,8 @@ impl Writing {
                    outcome_detail = excluded.outcome_detail, provider = excluded.provider, \
                    model = excluded.model, answered_after_ms = excluded.answered_after_ms, \
                    cuts = excluded.cuts, redials = excluded.redials, dtmf = excluded.dtmf, \
-                   cost_micro_usd = excluded.cost_micro_usd, revision = excluded.revision \
+                   cost_micro_usd = excluded.cost_micro_usd, recording = excluded.recording, \
+                   revision = excluded.revision \
                    WHERE excluded.revision >= calls.revision";
         self.tx.execute(sql.into(), values).await.map(drop)
     }

@@ -216,7 +216,7 @@ async fn a_sweep_keeps_each_tenants_rows_as_long_as_they_say() {
         store.write(&[Entry::Call(row), Entry::Transcript(said(tenant, "c", 0, "hello"))]).await.unwrap();
     }
     let of = |tenant: &str| match tenant {
-        "brief" => Retention { transcripts_days: 1, calls_days: 1, usage_days: 1 },
+        "brief" => Retention { transcripts_days: 1, calls_days: 1, usage_days: 1, recordings_days: 1 },
         _ => Retention::default(),
     };
     let swept = sweep(&store, UnixMs(2 * UnixMs::DAY), of).await.unwrap();

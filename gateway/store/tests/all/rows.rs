@@ -33,6 +33,7 @@ pub(crate) fn call(tenant: &str, id: &str) -> CallRow {
         redials: 1,
         dtmf: private("12#"),
         cost_micro_usd: 41_500,
+        recording: Some(format!("/srv/{tenant}/{id}.wav")),
         revision: 3,
     }
 }

@@ -363,6 +363,9 @@ async fn a_person_is_forgotten_and_the_sums_stay(store: &dyn Store) {
     let number = Subject::Number(private("+4930-1234"));
     let gone = store.forget("t", &number).await.unwrap();
     assert_eq!((gone.calls, gone.legs, gone.transcripts, gone.usage), (2, 4, 4, 4));
+    assert_eq!(gone.recordings, 2);
+    assert_eq!(gone_recordings(store).await, ["/srv/t/a.wav", "/srv/t/b.wav"]);
+    assert!(store.gone(UnixMs(0), "").await.unwrap().iter().all(|gone| gone.is_forgotten));
     let gone = store.forget("t", &user).await.unwrap();
     assert_eq!((gone.calls, gone.usage), (0, 1));
     assert_eq!(store.forget("t", &user).await.unwrap(), patchbay_store::Forgotten::default());
@@ -376,6 +379,17 @@ async fn a_person_is_forgotten_and_the_sums_stay(store: &dyn Store) {
     assert_eq!(read_back(store, "u", "theirs").await, entries("u", "theirs"));
     let gone = store.forget("u", &Subject::User(private("user-1"))).await.unwrap();
     assert_eq!((gone.calls, gone.usage), (1, 2));
+}
+
+/// Recordings to be removed, read page by page from the first call on.
+async fn gone_recordings(store: &dyn Store) -> Vec<String> {
+    let page = store.gone(UnixMs(0), "").await.unwrap();
+    if let Some(first) = page.first() {
+        let rest = store.gone(UnixMs(0), &first.call).await.unwrap();
+        assert_eq!(rest, page[1..]);
+    }
+    assert_eq!(store.gone(UnixMs(i64::MAX), "").await.unwrap(), []);
+    page.into_iter().filter_map(|gone| gone.recording).collect()
 }
 
 async fn what_is_too_old_goes(store: &dyn Store) {
@@ -394,13 +408,20 @@ async fn what_is_too_old_goes(store: &dyn Store) {
         store.write(&entries).await.unwrap();
     }
     store.write(&entries("u", "theirs")).await.unwrap();
-    let horizon =
-        Horizon { transcripts: UnixMs(250 * day), calls: UnixMs(150 * day), usage: UnixMs(50 * day) };
+    let horizon = Horizon {
+        transcripts: UnixMs(250 * day),
+        calls: UnixMs(150 * day),
+        usage: UnixMs(50 * day),
+        recordings: UnixMs(250 * day),
+        gone: UnixMs(0),
+    };
     let gone = store.retain("t", &horizon).await.unwrap();
-    assert_eq!((gone.calls, gone.transcripts, gone.usage), (1, 4, 0));
+    assert_eq!((gone.calls, gone.transcripts, gone.usage, gone.recordings), (1, 4, 0, 2));
+    assert_eq!(gone_recordings(store).await, ["/srv/t/mid.wav", "/srv/t/old.wav"]);
     assert_eq!(store.call("t", "old").await.unwrap(), None);
     let mid = store.call("t", "mid").await.unwrap().unwrap();
     assert_eq!((mid.legs.len(), mid.transcript.len(), mid.usage.len()), (2, 0, 2));
+    assert_eq!(mid.call.recording, None);
     assert_eq!(store.call("t", "new").await.unwrap().unwrap().transcript.len(), 2);
     assert_eq!(store.retain("t", &horizon).await.unwrap(), patchbay_store::Retained::default());
     let by_user =
@@ -414,6 +435,14 @@ async fn what_is_too_old_goes(store: &dyn Store) {
     );
     let money_too = Horizon { usage: UnixMs(250 * day), ..horizon };
     assert_eq!(store.retain("t", &money_too).await.unwrap().usage, 4);
+    let long_ago = Horizon { gone: UnixMs(i64::MAX), ..horizon };
+    store
+        .retain("u", &Horizon { recordings: UnixMs(0), calls: UnixMs(0), transcripts: UnixMs(0), ..long_ago })
+        .await
+        .unwrap();
+    assert_eq!(gone_recordings(store).await.len(), 2, "another tenant's notes stay");
+    store.retain("t", &long_ago).await.unwrap();
+    assert_eq!(gone_recordings(store).await, [""; 0]);
     assert_eq!(read_back(store, "u", "theirs").await, entries("u", "theirs"));
     assert_eq!(store.tenants_with_rows().await.unwrap(), ["t", "u"]);
 }

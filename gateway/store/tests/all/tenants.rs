@@ -60,7 +60,13 @@ async fn act(store: &dyn Store, tenant: &str, act: &Act) {
         Act::RevokeBot(i) => drop(store.revoke_bot(tenant, &i.to_string(), UnixMs(9)).await.unwrap()),
         Act::Forget => drop(store.forget(tenant, &Subject::User(private("user-1"))).await.unwrap()),
         Act::Retain => {
-            let all = Horizon { transcripts: UnixMs(i64::MAX), calls: UnixMs(0), usage: UnixMs(0) };
+            let all = Horizon {
+                transcripts: UnixMs(i64::MAX),
+                calls: UnixMs(0),
+                usage: UnixMs(0),
+                recordings: UnixMs(0),
+                gone: UnixMs(0),
+            };
             store.retain(tenant, &all).await.unwrap();
         }
         Act::Rotate => drop(store.rotate_tenant(tenant).await.unwrap()),

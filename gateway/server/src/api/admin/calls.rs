@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use patchbay_core::EndReason;
 use patchbay_store::{CallFilter, Subject};
@@ -78,11 +79,20 @@ pub(super) async fn forget(
         Whom { number: None, user: Some(user) } => Subject::User(Private::new(user)),
         _ => return Err(wrong()),
     };
-    let forgotten = app.archive.forget(&tenant, &subject, FLUSH).await?;
+    let (forgotten, erased) = app.archive.forget(&tenant, &subject, FLUSH).await?;
     // They may speak of that person too, and the store has those of everybody else.
     app.calls.drop_ended();
     if let Some(registry) = &app.registry {
         registry.audit(&tenant, "forget", "a person", None, None).await?;
     }
-    Ok(Json(forgotten).into_response())
+    if erased.left > 0 {
+        let message = format!(
+            "The rows are deleted, but {} files cannot be removed; the log names them. They are tried again every hour.",
+            erased.left
+        );
+        return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "files_left", message));
+    }
+    let mut done = serde_json::to_value(forgotten).expect("numbers have a JSON form");
+    done["files"] = erased.files.into();
+    Ok(Json(done).into_response())
 }

@@ -1,5 +1,7 @@
 //! Calls as the store keeps them, in the shape of those that run.
 
+use std::path::Path;
+
 use patchbay_store::{CallPage, CallRow, LegRow, TranscriptRow, UnixMs, UsageRow};
 use serde_json::{Value, json};
 
@@ -34,6 +36,7 @@ pub(super) fn line(call: &CallRow, now: UnixMs) -> Value {
         "cuts": call.cuts,
         "redials": call.redials,
         "cost_micro_usd": call.cost_micro_usd,
+        "recording": call.recording.as_deref().and_then(|path| Path::new(path).file_name()?.to_str()),
     })
 }
 
