@@ -10,6 +10,7 @@ mod house;
 mod keeping;
 mod leak;
 mod money;
+mod realtime;
 mod signature_interop;
 mod speech;
 mod stage;

@@ -3,13 +3,18 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use axum::http::{HeaderName, HeaderValue};
 use patchbay::cli::call::CallPlan;
 use patchbay::cli::sim::Sim;
+use patchbay::cli::stage::Stage as Peer;
 use patchbay::cli::wav;
 use patchbay::config::{Config, Origin, Sources};
 use patchbay::drain::Drain;
 use patchbay::gateway::Gateway;
 use patchbay::overload::Level;
+use patchbay::transport::{DialSpec, Dialer};
+use patchbay_core::Refusal;
+use patchbay_sim::browser::BrowserDouble;
 use patchbay_sim::realtime::{Ledger, Say, Script, Turn};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -136,6 +141,29 @@ impl Stage {
     /// What signals advance.
     pub(crate) fn drain(&self) -> &Drain {
         &self.drain
+    }
+
+    /// What the public listener answers to `line` (method and path) with these headers and `body`, its head included.
+    pub(crate) async fn post(&self, line: &str, headers: &[(&str, &str)], body: &str) -> String {
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        ask(self.public, &format!("{line} HTTP/1.1\r\ncontent-type: application/json\r\n{headers}"), body)
+            .await
+    }
+
+    /// A client of the realtime API on `path`, which shows these headers; it plays until it or the gateway closes.
+    pub(crate) async fn converse(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        double: BrowserDouble,
+    ) -> Result<BrowserDouble, Refusal> {
+        let mut spec = DialSpec::new(&format!("ws://{}{path}", self.public)).expect("an address");
+        for (name, value) in headers {
+            spec =
+                spec.header(HeaderName::from_static(name), HeaderValue::from_str(value).expect("a header"));
+        }
+        let port = Dialer::new().dial(&spec).await?;
+        Ok(Peer::new(double, port).play(|_| ()).await)
     }
 
     /// Stops everything, in order; answers the provider's account of each connection, as they ended.

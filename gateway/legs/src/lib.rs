@@ -3,12 +3,15 @@
 //! A new endpoint is one new file and one word in the list below.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod bucket;
+pub mod client_events;
 pub mod ear;
 mod endpoint;
+pub mod shape;
 
 pub use endpoint::{ConfigError, EndpointDef, Media, Open, Transport};
 
-endpoint::endpoints! { parrot, realtime, twilio }
+endpoint::endpoints! { browser_ws, parrot, realtime, twilio }
 
 /// The endpoint of that kind.
 #[must_use]

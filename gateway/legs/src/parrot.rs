@@ -1,7 +1,10 @@
 //! The built-in AI: it greets, listens, and says back what it heard. No key, no network, no chance.
 //!
 //! It behaves on a call as a realtime model does: speech comes faster than real time, as utterances that can be cut;
-//! it notices when the caller begins and stops to speak, by a real detector; it can be cancelled and truncated.
+//! it notices when the caller begins and stops to speak, by a real detector; it can be cancelled and truncated. To a client of
+//! the realtime API it says all of this in that API's words too.
+
+mod words;
 
 use std::time::Duration;
 
@@ -14,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ear::{Ear, Noticed, Tuning};
+use self::words::Words;
 use crate::{ConfigError, EndpointDef, Media, Transport};
 
 /// The built-in AI.
@@ -24,6 +28,7 @@ const FORMATS: &[Format] = &[Format::PCMU];
 
 /// "Hello. This is Patchbay. Say something, and I will say it back to you." (`fixtures/README.md`).
 static GREETING: &[u8] = include_bytes!("../prompts/greeting.ulaw");
+const GREETING_TEXT: &str = "Hello. This is Patchbay. Say something, and I will say it back to you.";
 
 /// Kept of one turn; what is said beyond it is not said back.
 const TURN_MAX: MediaTime = MediaTime::from_ms(30_000);
@@ -42,11 +47,13 @@ const BURST_EVERY: Duration = Duration::from_millis(40);
 pub struct Config {
     /// Silence that ends the caller's turn, in milliseconds.
     pub silence_ms: u16,
+    /// Whether it speaks and understands the realtime API's words too.
+    pub relays: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { silence_ms: 500 }
+        Self { silence_ms: 500, relays: false }
     }
 }
 
@@ -66,6 +73,7 @@ pub struct Parrot {
     answer: Option<Answer>,
     /// The next utterance.
     next: u32,
+    words: Option<Words>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -88,7 +96,8 @@ impl Parrot {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let silence = MediaTime::from_ms(config.silence_ms.max(100).into());
-        Self { phase: Phase::Waiting, hearing: Hearing::new(silence), answer: None, next: 0 }
+        let words = config.relays.then(Words::default);
+        Self { phase: Phase::Waiting, hearing: Hearing::new(silence), answer: None, next: 0, words }
     }
 
     fn hear(&mut self, frame: &Frame, now: Instant, out: &mut Outbox) {
@@ -100,18 +109,24 @@ impl Parrot {
                 Noticed::Began(at) => {
                     self.hearing.turn_began(at);
                     out.event(Event::SpeechStarted);
+                    self.tell(|words, out| words.speech_started(at, out), out);
                 }
                 Noticed::Ended(at) => {
                     out.event(Event::SpeechStopped);
+                    self.tell(|words, out| words.speech_stopped(at, out), out);
                     let turn = self.hearing.take_turn(at);
-                    self.say(turn, now, out);
+                    self.say(turn, "(what you just said)", now, out);
                 }
             }
         }
     }
 
-    /// Begins to say `audio`, in place of what it was saying.
-    fn say(&mut self, audio: Bytes, now: Instant, out: &mut Outbox) {
+    fn greet(&mut self, now: Instant, out: &mut Outbox) {
+        self.say(Bytes::from_static(GREETING), GREETING_TEXT, now, out);
+    }
+
+    /// Begins to say `audio`, in place of what it was saying. `text` is what it tells of it in words.
+    fn say(&mut self, audio: Bytes, text: &str, now: Instant, out: &mut Outbox) {
         self.stop(out);
         if audio.is_empty() {
             return;
@@ -119,7 +134,8 @@ impl Parrot {
         let utterance = UtteranceId(self.next);
         self.next = self.next.wrapping_add(1);
         out.event(Event::ResponseStarted);
-        out.event(Event::UtteranceStarted { utterance, item: format!("parrot_{}", utterance.0).into() });
+        out.event(Event::UtteranceStarted { utterance, item: words::item_of(utterance).into() });
+        self.tell(|words, out| words.begun(utterance, text, out), out);
         self.answer = Some(Answer { utterance, audio, sent: 0, next_at: now });
         self.speak(now, out);
     }
@@ -138,6 +154,7 @@ impl Parrot {
                 self.answer = None;
                 out.event(Event::UtteranceEnded { utterance });
                 out.event(Event::ResponseEnded { completed: true });
+                self.tell(|words, out| words.ended("completed", out), out);
             }
         }
     }
@@ -146,6 +163,14 @@ impl Parrot {
     fn stop(&mut self, out: &mut Outbox) {
         if self.answer.take().is_some() {
             out.event(Event::ResponseEnded { completed: false });
+            self.tell(|words, out| words.ended("cancelled", out), out);
+        }
+    }
+
+    /// Says it in words too, if somebody wants them.
+    fn tell(&mut self, say: impl FnOnce(&mut Words, &mut Outbox), out: &mut Outbox) {
+        if let Some(words) = &mut self.words {
+            say(words, out);
         }
     }
 
@@ -201,9 +226,11 @@ impl Leg for Parrot {
             (Command::Play(frame), Phase::Up) => self.hear(&frame, now, out),
             (Command::Flush, _) => self.hearing.forget(),
             (Command::Cancel, _) => self.stop(out),
-            (Command::Respond { .. }, Phase::Up) => self.say(Bytes::from_static(GREETING), now, out),
+            (Command::Respond { .. }, Phase::Up) => self.greet(now, out),
             // It has no memory that could be cut.
-            (Command::Truncate(_) | Command::Mark(_) | Command::Tell(_), _) => {}
+            (Command::Truncate(cut), _) => self.tell(|words, out| words.truncated(&cut, out), out),
+            (Command::Tell(told), Phase::Up) => self.told(&told, now, out),
+            (Command::Mark(_) | Command::Tell(_), _) => {}
             (Command::Play(_) | Command::Respond { .. }, Phase::Waiting) => {}
         }
         self.speak(now, out);

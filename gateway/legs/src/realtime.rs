@@ -9,12 +9,13 @@
 
 mod answering;
 mod answers;
-mod bucket;
+
 mod config;
 mod delta;
 mod dialect;
 mod fault;
 mod history;
+mod relay;
 mod renewal;
 mod speech;
 mod turns;
@@ -34,12 +35,13 @@ use patchbay_core::{
 use serde_json::Value;
 
 use self::answering::{Answering, Due, Instructions};
-use self::bucket::Bucket;
+use crate::bucket::Bucket;
 pub use self::config::{
     Auth, Config, Dialect, Eagerness, Effort, NoiseReduction, OPENAI_BASE_URL, Target, TurnDetection, target,
 };
 use self::fault::Severity;
 use self::history::History;
+use self::relay::Relay;
 use self::renewal::Owed;
 use self::speech::{Speech, Taken};
 use self::unanswered::Unanswered;
@@ -78,16 +80,32 @@ pub struct Realtime {
     unbilled: Unbilled,
     owed: Owed,
     nonsense: Bucket,
+    relay: Relay,
     /// Whether this leg carries on a conversation that began on another connection.
     renewed: bool,
     /// Whether the caller's audio since the last commit is enough to commit (without a detector of the provider's).
     uncommitted: MediaTime,
 }
 
-/// What does not change, shared with successors.
+/// What changes only by the other side's wish, shared with successors.
 struct Setup {
     config: Config,
     media: Media,
+    /// Whether the provider noticed turns when the leg was made: `caps` must not change by itself.
+    reports_speech: bool,
+    /// Whether speech may stop the model by itself.
+    interrupts: bool,
+}
+
+/// What audio belongs to, in the provider's names.
+#[derive(Clone, Copy)]
+struct Of<'a> {
+    response: &'a str,
+    item: &'a str,
+    /// Which of the response's items.
+    output: u32,
+    /// Which of the item's parts.
+    part: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +127,9 @@ impl Realtime {
                 return Err(format!("{format} is none of the API's formats"));
             }
         }
-        Ok(Self::fresh(Arc::new(Setup { config, media })))
+        let reports_speech = config.turn_detection != TurnDetection::None;
+        let interrupts = config.turn_detection.interrupts();
+        Ok(Self::fresh(Arc::new(Setup { config, media, reports_speech, interrupts })))
     }
 
     fn fresh(setup: Arc<Setup>) -> Self {
@@ -124,6 +144,7 @@ impl Realtime {
             unbilled: Unbilled::new(setup.config.instructions.as_deref()),
             owed: Owed::Nothing,
             nonsense: Bucket::new(),
+            relay: Relay::default(),
             renewed: false,
             uncommitted: MediaTime::ZERO,
             setup,
@@ -189,10 +210,16 @@ impl Realtime {
 
     fn on_text(&mut self, text: &Bytes, now: Instant, out: &mut Outbox) -> Result<(), LegError> {
         if let Some(delta) = delta::scan(text) {
-            return self.on_audio(delta.response, delta.item, delta.part, delta.audio, now, out);
+            let of = Of { response: delta.response, item: delta.item, output: delta.output, part: delta.part };
+            return self.on_audio(of, delta.audio, now, out);
         }
         match serde_json::from_slice::<ServerEvent>(text) {
-            Ok(event) => self.on_event(event, now, out),
+            Ok(event) => {
+                let pass = self.passes_on(&event);
+                self.on_event(event, now, out)?;
+                self.pass_on(pass, text, out);
+                Ok(())
+            }
             Err(_) => self.drop_nonsense("malformed_event", now, out),
         }
     }
@@ -208,7 +235,7 @@ impl Realtime {
             Kind::SpeechStarted => self.speech_started(out),
             Kind::SpeechStopped => self.speech_stopped(now, out),
             Kind::Committed => self.committed(&event, now, out),
-            Kind::ItemAdded => self.item_added(&event),
+            Kind::ItemAdded => self.item_added(&event, out),
             Kind::CallerSaid(piece) => self.caller_said(event, piece, out),
             Kind::ModelSaid(piece) => self.model_said(event, piece, out),
             Kind::ResponseCreated => self.response_created(&event, now, out),
@@ -230,14 +257,13 @@ impl Realtime {
         };
         let response = event.response_id.unwrap_or_default();
         let audio = Bytes::from(String::from(delta));
-        self.on_audio(&response, &item, event.content_index.unwrap_or(0), audio, now, out)
+        let (output, part) = (event.output_index.unwrap_or(0), event.content_index.unwrap_or(0));
+        self.on_audio(Of { response: &response, item: &item, output, part }, audio, now, out)
     }
 
     fn on_audio(
         &mut self,
-        response: &str,
-        item: &str,
-        part: u32,
+        of: Of<'_>,
         audio: Bytes,
         now: Instant,
         out: &mut Outbox,
@@ -248,25 +274,18 @@ impl Realtime {
         if !self.is_up() {
             return self.drop_nonsense("audio_before_session", now, out);
         }
-        self.respect(response, now, out);
+        self.respect(of.response, now, out);
         self.unbilled.spoke(self.setup.media.ingress.duration_of(payload.len()));
-        if self.answering.is_late(response) {
+        if self.answering.is_late(of.response) {
             out.event(Event::MessageDropped { reason: "late_delta" });
         } else if !payload.is_empty() {
-            self.take_audio(response, item, part, payload, now, out);
+            self.take_audio(of, payload, now, out);
         }
         Ok(())
     }
 
-    fn take_audio(
-        &mut self,
-        response: &str,
-        item: &str,
-        part: u32,
-        payload: Payload,
-        now: Instant,
-        out: &mut Outbox,
-    ) {
+    fn take_audio(&mut self, of: Of<'_>, payload: Payload, now: Instant, out: &mut Outbox) {
+        let Of { response, item, part, .. } = of;
         let format = self.setup.media.ingress;
         let (taken, forgotten) = self.speech.take(response, item, part, payload.len());
         if let Some(utterance) = forgotten {
@@ -278,6 +297,7 @@ impl Realtime {
                 self.unanswered.settled();
                 self.owed.begun();
                 out.event(Event::UtteranceStarted { utterance, item: item.into() });
+                self.announce(utterance, of, out);
                 (utterance, MediaTime::ZERO)
             }
             Taken::More(utterance, pts) => (utterance, pts),
@@ -299,6 +319,7 @@ impl Realtime {
 
     fn on_error(&mut self, error: &PeerError, now: Instant, out: &mut Outbox) {
         let ours = error.event_id.as_deref().and_then(dialect::event_number);
+        let is_clients = ours.is_some_and(|number| self.relay.is_clients(number));
         let code = fault::code_of(error);
         match fault::severity(error) {
             Severity::Fatal => return self.end(fault::fatal(Fault::TenantConfig, &code), 1000, out),
@@ -315,7 +336,9 @@ impl Realtime {
             Phase::Updating { event, .. } if ours.is_none() || ours == Some(event) => {
                 self.end(fault::down_by_rejection(error), 1000, out);
             }
-            _ if ours.is_some() && ours == self.answering.requested() => self.request_refused(now, out),
+            _ if ours.is_some() && ours == self.answering.requested() => {
+                self.request_refused(is_clients, now, out);
+            }
             _ => {}
         }
     }
@@ -384,7 +407,7 @@ impl Leg for Realtime {
             can_clear: true,
             echoes_marks: false,
             echoes_marks_on_clear: false,
-            reports_speech: self.reports_speech(),
+            reports_speech: self.setup.reports_speech,
             can_cancel: true,
             can_truncate: true,
             answers: true,
@@ -414,7 +437,8 @@ impl Leg for Realtime {
         }
         match command {
             Command::Play(frame) => self.play(&frame, out),
-            Command::Mark(_) | Command::Tell(_) => {}
+            Command::Mark(_) => {}
+            Command::Tell(told) => self.tell(&told, now, out),
             Command::Flush => self.flush(out),
             Command::Cancel => self.cancel(out),
             Command::Truncate(cut) => self.truncate(cut, out),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
+use patchbay_core::Format;
 use patchbay_store::UnixMs;
 
 use crate::config::{AudioChoice, Limits, Tenant};
@@ -37,6 +38,12 @@ pub fn units(audio: AudioChoice) -> u32 {
         AudioChoice::Auto => 0,
         AudioChoice::Pcm => 3,
     }
+}
+
+/// As [`units`], of a call whose two ends have these formats.
+#[must_use]
+pub fn units_between(one: Format, other: Format) -> u32 {
+    units(if one == other { AudioChoice::Auto } else { AudioChoice::Pcm })
 }
 
 /// Why a call was refused.

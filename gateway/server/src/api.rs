@@ -18,7 +18,9 @@ pub mod client_secrets;
 pub mod cross_origin;
 pub mod error;
 pub mod health;
+pub mod page;
 pub mod pages;
+pub mod realtime;
 pub mod twilio;
 pub mod usage;
 
@@ -36,7 +38,9 @@ pub fn public(app: &Arc<App>) -> Router {
         .route("/v1/calls/{id}", get(calls::show))
         .route("/v1/calls/{id}/hangup", post(calls::hang_up))
         .route("/v1/usage", get(usage::of_tenant))
+        .route("/v1/realtime", get(realtime::open))
         .route("/v1/realtime/client_secrets", post(client_secrets::create))
+        .route("/v1/page/token", post(page::token))
         .layer(DefaultBodyLimit::max(limits.body_bytes_max));
     let twilio = Router::new()
         .route("/twilio/voice/{tenant}/{route}", post(twilio::voice::answer))
@@ -44,11 +48,14 @@ pub fn public(app: &Arc<App>) -> Router {
         .route("/twilio/resume/{token}", post(twilio::resume::answer))
         .route("/twilio/status", post(twilio::status::take))
         .layer(DefaultBodyLimit::max(limits.webhook_bytes_max));
+    let azure = Router::new()
+        .route("/openai/v1/realtime", get(realtime::open))
+        .route("/openai/realtime", get(realtime::open_dated));
     let machines = Router::new()
         .route("/health", get(health::health))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready));
-    let routes = v1.merge(twilio).merge(machines).merge(pages::public());
+    let routes = v1.merge(azure).merge(twilio).merge(machines).merge(pages::public());
     dressed(routes, app)
 }
 

@@ -1,5 +1,6 @@
 //! What every request shares.
 
+use std::collections::hash_map::RandomState;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use crate::archive::Archive;
 use crate::calls::{CallPlan, Calls};
 use crate::config::{Config, PublicUrl};
 use crate::credential::Credentials;
+use crate::credential::attempts::Attempts;
 use crate::drain::Drain;
 use crate::journal::CallRecord;
 use crate::meter::Till;
@@ -89,6 +91,10 @@ pub struct App {
     pub phones: Phones,
     /// Who asks.
     pub credentials: Credentials,
+    /// Tokens that the page asked for.
+    pub page_tokens: Attempts,
+    /// Makes names of the page's visitors, which mean nothing to anybody else.
+    pub visitors: RandomState,
     /// Who is let in.
     pub admission: Arc<Admission>,
     /// How late we are.
@@ -153,6 +159,8 @@ impl App {
         let public_url = config.borrow().public_url(bound);
         Arc::new(Self {
             is_local: bound.ip().is_loopback() && public_url.is_loopback(),
+            page_tokens: Attempts::default(),
+            visitors: RandomState::new(),
             credentials: Credentials::new(&public_url.http(""), Dialer::new()),
             config,
             public_url,

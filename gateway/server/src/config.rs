@@ -17,6 +17,7 @@ mod credentials;
 mod fault;
 mod jwt;
 mod layers;
+mod page;
 mod prices;
 mod provider;
 mod public_url;
@@ -36,6 +37,7 @@ mod tree;
 pub use credentials::CredentialSettings;
 pub use fault::{Fault, Faults, Place};
 pub use jwt::{JwtIssuer, JwtKeys};
+pub use page::PageSettings;
 pub use prices::{Prices, TELEPHONE, WrittenPrice};
 pub use provider::{Auth, Provider, ProviderKind};
 pub use public_url::PublicUrl;
@@ -60,6 +62,8 @@ pub struct Config {
     pub limits: Limits,
     /// What identifying callers needs.
     pub credentials: CredentialSettings,
+    /// The page at `/`.
+    pub page: PageSettings,
     /// The tenants' own keys.
     #[serde(skip)]
     pub api_keys: KeyTable,

@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};
+
+pub mod client;
+
 use patchbay_core::{CallConfig, Format};
 use patchbay_legs::realtime;
 use serde_json::{Value, json};
@@ -63,6 +66,7 @@ pub fn phone_call(
         AudioChoice::Auto => Format::PCMU,
         AudioChoice::Pcm => Format::L16_24K,
     };
+    let callee = callee(target, format);
     Ok(CallPlan {
         id: id.into(),
         tenant: target.tenant.name.as_str().into(),
@@ -74,8 +78,8 @@ pub fn phone_call(
             ingress: Format::PCMU,
             egress: Format::PCMU,
         },
-        callee: callee(target, format),
-        opener: opener(target, config)?,
+        opener: opener_of(&callee, target, config)?,
+        callee,
         parties: Parties { external_id: Some(phone.call_sid.to_owned()), ..phone.parties.clone() },
         keeps_words: config.retention(target.tenant).transcripts_days > 0,
         bill: Bill { party: party(id, target), prices: Arc::clone(&config.prices.list), reservation: None },
@@ -205,13 +209,14 @@ fn noise_reduction(choice: NoiseReduction) -> Option<&'static str> {
     }
 }
 
-fn opener(target: Target<'_>, config: &Config) -> Result<Opener, PlanError> {
-    let provider = target.provider;
+/// How the leg of that plan is reached.
+fn opener_of(callee: &LegPlan, target: Target<'_>, config: &Config) -> Result<Opener, PlanError> {
+    let (provider, settings) = (target.provider, &callee.config);
     if provider.kind == ProviderKind::Parrot {
         return Ok(Opener::Inside);
     }
-    let leg: realtime::Config = serde_json::from_value(realtime_config(target))
-        .map_err(|_| PlanError("the model refuses its settings"))?;
+    let leg: realtime::Config =
+        serde_json::from_value(settings.clone()).map_err(|_| PlanError("the model refuses its settings"))?;
     let found = realtime::target(&leg, &provider.base_url);
     let mut spec = DialSpec::new(&found.url).map_err(|_| PlanError("base_url is no address"))?;
     for (name, value) in found.headers {
@@ -244,6 +249,21 @@ fn dialer(provider: &Provider) -> Result<Dialer, PlanError> {
     match &provider.ca_pem {
         None => Ok(PUBLIC.get_or_init(Dialer::new).clone()),
         Some(pem) => Dialer::with_ca(pem).map_err(|_| PlanError("ca_file holds no certificate")),
+    }
+}
+
+/// What a port to a client of the realtime API allows: a client may send a second of audio, or an image, at once, and is sent
+/// whatever the model says faster than it plays; one that fell silent is let go while its provider's time is still short.
+#[must_use]
+pub fn client_port(limits: &config::Limits) -> PortLimits {
+    let public = public_port(limits);
+    PortLimits {
+        message_max: public.message_max.max(1024 * 1024),
+        high_water: 8 * 1024 * 1024,
+        backlog_max: 32 * 1024 * 1024,
+        ping_every: public.ping_every.min(Duration::from_secs(5)),
+        dead_after: public.dead_after.min(Duration::from_secs(15)),
+        ..public
     }
 }
 

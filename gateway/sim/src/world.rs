@@ -12,6 +12,7 @@ use patchbay_core::{
 use patchbay_legs::{Media, endpoint};
 use serde_json::{Value, json};
 
+use crate::browser::{self, BrowserDouble};
 use crate::realtime::{Accepted, RealtimeDouble, Script, Shape};
 use crate::twilio::{self, TwilioDouble};
 
@@ -29,6 +30,10 @@ pub struct Setup {
     pub streams: Vec<Vec<twilio::Step>>,
     /// What the caller's stream is like.
     pub stream: twilio::Config,
+    /// A client of the realtime API instead of a phone: what it is like, and what it does.
+    pub client: Option<(browser::Config, Vec<browser::Step>)>,
+    /// What that client may choose, as its leg's configuration.
+    pub client_leg: Value,
     /// From the start of the call to the caller's stream.
     pub answer_after: Duration,
     /// One way, each side.
@@ -48,6 +53,8 @@ impl Default for Setup {
             script: Script::default(),
             streams: vec![Vec::new()],
             stream: twilio::Config::default(),
+            client: None,
+            client_leg: json!({}),
             answer_after: Duration::from_millis(300),
             delay: Duration::from_millis(20),
             records: false,
@@ -71,7 +78,10 @@ impl Setup {
             budget: vec![0xC0; 8 * 1500].into(),
             recorded: vec![0xB0; 8 * 1000].into(),
         };
-        let caller = leg("twilio", &json!({}), Format::PCMU);
+        let caller = match &self.client {
+            None => leg("twilio", &json!({}), Format::PCMU),
+            Some(_) => leg("browser_ws", &self.client_leg, Format::L16_24K),
+        };
         let callee = leg("realtime", &self.model, self.format);
         let call = Call::new(self.call.clone(), prompts, patchbay_codec::transcoder, caller, callee);
         match self.hook {
@@ -89,6 +99,8 @@ pub struct World {
     pub now: Instant,
     /// The caller's streams, the newest last.
     pub callers: Vec<(LegId, TwilioDouble)>,
+    /// The client of the realtime API, once it has come.
+    pub client: Option<(LegId, BrowserDouble)>,
     /// The provider's connections, the newest last.
     pub models: Vec<(LegId, RealtimeDouble)>,
     /// What the call told, with times.
@@ -123,6 +135,7 @@ impl World {
             call: setup.build(),
             now: Instant::from_micros(1_000_000),
             callers: Vec::new(),
+            client: None,
             models: Vec::new(),
             facts: Vec::new(),
             events: Vec::new(),
@@ -142,6 +155,12 @@ impl World {
     #[must_use]
     pub fn caller(&self) -> &TwilioDouble {
         &self.callers.last().expect("the caller has come").1
+    }
+
+    /// The client of the realtime API.
+    #[must_use]
+    pub fn browser(&self) -> &BrowserDouble {
+        &self.client.as_ref().expect("the client has come").1
     }
 
     /// The provider's newest connection.
@@ -195,7 +214,8 @@ impl World {
         let callers = self.callers.iter().filter_map(|(_, double)| double.poll_timeout());
         let models = self.models.iter().filter_map(|(_, double)| double.poll_timeout());
         let flight = self.in_flight.keys().next().map(|(at, _)| *at);
-        callers.chain(models).chain(flight).chain(self.call.poll_timeout()).min()
+        let client = self.client.iter().filter_map(|(_, double)| double.poll_timeout());
+        callers.chain(client).chain(models).chain(flight).chain(self.call.poll_timeout()).min()
     }
 
     fn step(&mut self, at: Instant) {
@@ -211,6 +231,12 @@ impl World {
                 double.on_timeout(self.now, &mut wires);
                 sent.extend(wires.drain(..).map(|wire| (*leg, wire)));
             }
+        }
+        if let Some((leg, double)) = &mut self.client
+            && double.poll_timeout().is_some_and(|at| at <= self.now)
+        {
+            double.on_timeout(self.now, &mut wires);
+            sent.extend(wires.drain(..).map(|wire| (*leg, wire)));
         }
         for (leg, double) in &mut self.models {
             if double.poll_timeout().is_some_and(|at| at <= self.now) {
@@ -231,6 +257,12 @@ impl World {
             Packet::ToCall(leg, wire) => self.feed(Input::Wire { leg, wire }),
             Packet::ToPeer(leg, wire) => self.deliver_to_peer(leg, wire),
             Packet::Dial(leg) => self.dial(leg),
+            Packet::Stream(leg) if self.setup.client.is_some() => {
+                let (config, steps) = self.setup.client.clone().expect("it was looked at");
+                self.client = Some((leg, BrowserDouble::new(config, steps)));
+                self.feed(Input::Wire { leg, wire: Wire::Opened });
+                self.deliver_to_peer(leg, Wire::Opened);
+            }
             Packet::Stream(leg) => {
                 let steps = self.setup.streams.get(self.callers.len()).cloned().unwrap_or_default();
                 let double = TwilioDouble::new(self.setup.stream.clone(), steps);
@@ -259,6 +291,8 @@ impl World {
     fn deliver_to_peer(&mut self, leg: LegId, wire: Wire) {
         let mut wires = Vec::new();
         if let Some((_, double)) = self.callers.iter_mut().find(|(id, _)| *id == leg) {
+            double.on_wire(wire, self.now, &mut wires);
+        } else if let Some((_, double)) = self.client.as_mut().filter(|(id, _)| *id == leg) {
             double.on_wire(wire, self.now, &mut wires);
         } else if let Some((_, double)) = self.models.iter_mut().find(|(id, _)| *id == leg) {
             double.on_wire(wire, self.now, &mut wires);

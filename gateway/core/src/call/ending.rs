@@ -128,19 +128,33 @@ impl Call {
         if self.phase == Phase::Ended {
             return;
         }
-        let code = match outcome.fault {
-            Some(fault) if outcome.reason == EndReason::Misbehaved => fault.close_code(),
-            _ => 1000,
-        };
+        let codes = [caller_code(&outcome), callee_code(&outcome)];
         // Live no more, so that what the legs say to their hang-up has no consequences.
         self.phase = Phase::Ending(now, outcome.clone());
         for side in [CALLER, CALLEE] {
-            self.command(side, Command::Hangup { code }, now, out);
+            self.command(side, Command::Hangup { code: codes[side] }, now, out);
             self.sides[side].state = State::Gone;
         }
         self.hang_up_spare(out);
         self.phase = Phase::Ended;
         self.tap_end(now, out);
         out.push(Output::Effect(Effect::Ended(outcome)));
+    }
+}
+
+/// What the caller's transport is closed with (RFC 6455 §7.4.1): whether another try is worth it.
+fn caller_code(outcome: &Outcome) -> u16 {
+    match (outcome.reason, outcome.fault) {
+        (EndReason::Shutdown, _) => 1001,
+        (EndReason::Spend, _) => 1008,
+        (EndReason::Misbehaved | EndReason::CalleeLost, Some(fault)) => fault.close_code(),
+        _ => 1000,
+    }
+}
+
+fn callee_code(outcome: &Outcome) -> u16 {
+    match outcome.fault {
+        Some(fault) if outcome.reason == EndReason::Misbehaved => fault.close_code(),
+        _ => 1000,
     }
 }

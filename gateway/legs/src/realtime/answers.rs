@@ -10,7 +10,9 @@ use super::{Realtime, dialect, fault, usage};
 impl Realtime {
     pub(super) fn response_created(&mut self, event: &ServerEvent, now: Instant, out: &mut Outbox) {
         let id = event.response.as_ref().and_then(|r| r.id.as_deref()).unwrap_or_default();
-        self.respect(id, now, out);
+        if !self.relay.is_aside(id) {
+            self.respect(id, now, out);
+        }
     }
 
     /// Audio is proof that its answer began, even if nobody said so.
@@ -30,7 +32,7 @@ impl Realtime {
         let mut ended = Vec::new();
         self.speech.end_response(&id, &mut ended);
         ended.into_iter().for_each(|utterance| out.event(Event::UtteranceEnded { utterance }));
-        if !self.answering.done(&id, now) {
+        if self.relay.is_aside(&id) || !self.answering.done(&id, now) {
             return;
         }
         let completed = response.status.as_deref() == Some("completed");
@@ -114,9 +116,12 @@ impl Realtime {
         }
     }
 
-    pub(super) fn request_refused(&mut self, now: Instant, out: &mut Outbox) {
+    /// What the other side asked for and may not have is its own to ask again.
+    pub(super) fn request_refused(&mut self, is_clients: bool, now: Instant, out: &mut Outbox) {
         self.answering.refused();
-        if !self.answering.retry(now) {
+        if is_clients {
+            self.owed.ended();
+        } else if !self.answering.retry(now) {
             self.end(Down::Lost { code: 1011 }, 1000, out);
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The wire that the provider speaks. Event names of both shapes are understood in every dialect; this decides what we
 /// send, and where.
@@ -82,6 +82,11 @@ fn yes() -> bool {
     true
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_no(is: &bool) -> bool {
+    !is
+}
+
 impl Default for TurnDetection {
     fn default() -> Self {
         Self::ServerVad {
@@ -104,6 +109,16 @@ impl TurnDetection {
                 *create_response
             }
             Self::None => false,
+        }
+    }
+
+    /// Whether the caller's speech stops the model by itself. Nobody's does not, and may be told to.
+    pub(super) fn interrupts(&self) -> bool {
+        match self {
+            Self::ServerVad { interrupt_response, .. } | Self::SemanticVad { interrupt_response, .. } => {
+                *interrupt_response
+            }
+            Self::None => true,
         }
     }
 
@@ -214,9 +229,28 @@ pub struct Config {
     /// `auto`, `disabled` or an object; passed on as it is; not with `azure_preview`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncation: Option<Value>,
+    /// Whether what the model's side says is told to the other side in the API's own words, and the other side's words to it.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub relays: bool,
+    /// Further settings, as a nested session without formats: they come over all the others.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub settings: Map<String, Value>,
 }
 
 impl Config {
+    /// The settings in force when the conversation begins, as a nested session without formats.
+    #[must_use]
+    pub fn session(&self) -> Map<String, Value> {
+        let media = crate::Media { ingress: patchbay_core::Format::L16_24K, egress: patchbay_core::Format::L16_24K };
+        let mut session = super::dialect::nested(self, media);
+        super::dialect::merge(&mut session, &Value::Object(self.settings.clone()));
+        session["model"] = self.model.as_str().into();
+        for side in ["input", "output"] {
+            session["audio"][side].as_object_mut().map(|settings| settings.remove("format"));
+        }
+        if let Value::Object(session) = session { session } else { Map::new() }
+    }
+
     /// Finds what the provider would refuse, so that a bad configuration fails before a caller is on the line.
     pub(super) fn check(&self) -> Result<(), String> {
         let flat = self.dialect.is_flat();

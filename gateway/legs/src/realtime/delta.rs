@@ -4,13 +4,16 @@
 //! value, a key twice, a malformed byte) is left to the full parser, so it can be slow but never wrong.
 
 use bytes::Bytes;
-use memchr::memchr2;
+
+use crate::client_events::Scanner;
 
 /// What an audio delta says. Ids are opaque; the audio is base64 text, not yet checked.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct AudioDelta<'a> {
     pub(super) response: &'a str,
     pub(super) item: &'a str,
+    /// Which of the response's items.
+    pub(super) output: u32,
     pub(super) part: u32,
     pub(super) audio: Bytes,
 }
@@ -20,8 +23,9 @@ pub(super) const NAMES: [&str; 2] = ["response.output_audio.delta", "response.au
 
 /// Reads `message` as an audio delta, or `None`: another event, or one that needs the full parser.
 pub(super) fn scan(message: &Bytes) -> Option<AudioDelta<'_>> {
-    let mut scanner = Scanner { text: message, at: 0 };
-    let (mut kind, mut response, mut item, mut audio, mut part) = (None, None, None, None, None);
+    let mut scanner = Scanner::new(message);
+    let (mut kind, mut response, mut item, mut audio) = (None, None, None, None);
+    let (mut part, mut output) = (None, None);
     scanner.expect(b'{')?;
     loop {
         let key = scanner.string()?;
@@ -37,6 +41,7 @@ pub(super) fn scan(message: &Bytes) -> Option<AudioDelta<'_>> {
             b"response_id" => response.replace(scanner.string()?).is_none(),
             b"item_id" => item.replace(scanner.string()?).is_none(),
             b"delta" => audio.replace(scanner.string()?).is_none(),
+            b"output_index" => output.replace(scanner.number()?).is_none(),
             b"content_index" => part.replace(scanner.number()?).is_none(),
             _ => {
                 scanner.skip()?;
@@ -57,72 +62,10 @@ pub(super) fn scan(message: &Bytes) -> Option<AudioDelta<'_>> {
     Some(AudioDelta {
         response: std::str::from_utf8(response?).ok()?,
         item: std::str::from_utf8(item?).ok()?,
+        output: output.unwrap_or(0),
         part: part?,
         audio: message.slice_ref(audio?),
     })
-}
-
-/// Over bytes: the transport has checked that a text is UTF-8, and who takes audio looks at each byte anyway.
-struct Scanner<'a> {
-    text: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Scanner<'a> {
-    /// The next byte that is not white space (RFC 8259 §2), consumed.
-    fn next(&mut self) -> Option<u8> {
-        let byte = self.peek()?;
-        self.at += 1;
-        Some(byte)
-    }
-
-    fn peek(&mut self) -> Option<u8> {
-        let bytes = self.text;
-        while matches!(bytes.get(self.at)?, b' ' | b'\t' | b'\n' | b'\r') {
-            self.at += 1;
-        }
-        bytes.get(self.at).copied()
-    }
-
-    fn expect(&mut self, byte: u8) -> Option<()> {
-        (self.next()? == byte).then_some(())
-    }
-
-    /// A string without escapes.
-    fn string(&mut self) -> Option<&'a [u8]> {
-        self.expect(b'"')?;
-        let rest = self.text.get(self.at..)?;
-        let end = memchr2(b'"', b'\\', rest)?;
-        if rest[end] == b'\\' {
-            return None;
-        }
-        self.at += end + 1;
-        rest.get(..end)
-    }
-
-    /// A plain unsigned number, at most nine digits.
-    fn number(&mut self) -> Option<u32> {
-        self.peek()?;
-        let rest = self.text.get(self.at..)?;
-        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let plain = digits == 1 || (digits > 1 && digits < 10 && rest[0] != b'0');
-        if !plain || matches!(rest.get(digits), Some(b'.' | b'e' | b'E')) {
-            return None;
-        }
-        self.at += digits;
-        Some(rest[..digits].iter().fold(0, |sum, byte| sum * 10 + u32::from(byte - b'0')))
-    }
-
-    fn skip(&mut self) -> Option<()> {
-        match self.peek()? {
-            b'"' => self.string().map(drop),
-            _ => self.number().map(drop),
-        }
-    }
-
-    fn end(&mut self) -> Option<()> {
-        self.peek().is_none().then_some(())
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! What we send: the client events of both shapes. Only `append` is hot; it is composed in place.
 
 use bytes::{BufMut as _, BytesMut};
-use patchbay_core::{Codec, Format, Outbox, Payload, Role};
+use patchbay_core::{Outbox, Payload, Role};
 use serde_json::{Map, Value, json};
 
 use super::config::{Config, Dialect, TurnDetection};
 use crate::Media;
+use crate::shape::{format_name, format_object, session_to_flat};
 
 /// Event ids that we give: `pb_<number>`, unique in one connection.
 pub(super) fn event_id(number: u32) -> String {
@@ -34,12 +35,31 @@ pub(super) fn append(audio: &Payload, out: &mut Outbox) {
 }
 
 pub(super) fn session_update(config: &Config, media: Media, number: u32) -> Value {
-    let session = if config.dialect.is_flat() { flat(config, media) } else { nested(config, media) };
+    let mut session = if config.dialect.is_flat() { flat(config, media) } else { nested(config, media) };
+    let chosen = if config.dialect.is_flat() {
+        Value::Object(session_to_flat(&config.settings))
+    } else {
+        Value::Object(config.settings.clone())
+    };
+    merge(&mut session, &chosen);
     json!({"type": "session.update", "event_id": event_id(number), "session": session})
 }
 
+/// Puts what `chosen` says over `session`; an object in both is merged, anything else replaced.
+pub(super) fn merge(session: &mut Value, chosen: &Value) {
+    let (Some(into), Some(chosen)) = (session.as_object_mut(), chosen.as_object()) else {
+        return session.clone_from(chosen);
+    };
+    for (key, value) in chosen {
+        match into.get_mut(key) {
+            Some(old) if old.is_object() && value.is_object() && key != "turn_detection" => merge(old, value),
+            _ => drop(into.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
 /// The GA shape (N755 `RealtimeSessionCreateRequest`, 2026-11-10).
-fn nested(config: &Config, media: Media) -> Value {
+pub(super) fn nested(config: &Config, media: Media) -> Value {
     let mut input = Map::new();
     input.insert("format".into(), format_object(media.egress));
     input.insert("turn_detection".into(), turn_detection(config));
@@ -64,8 +84,8 @@ fn nested(config: &Config, media: Media) -> Value {
 fn flat(config: &Config, media: Media) -> Value {
     let mut session = Map::new();
     session.insert("modalities".into(), json!(["audio", "text"]));
-    session.insert("input_audio_format".into(), flat_format(media.egress).into());
-    session.insert("output_audio_format".into(), flat_format(media.ingress).into());
+    session.insert("input_audio_format".into(), format_name(media.egress).into());
+    session.insert("output_audio_format".into(), format_name(media.ingress).into());
     session.insert("turn_detection".into(), turn_detection(config));
     insert(&mut session, "input_audio_transcription", transcription(config));
     insert(&mut session, "input_audio_noise_reduction", noise_reduction(config));
@@ -85,23 +105,6 @@ fn shared(session: &mut Map<String, Value>, config: &Config) {
 fn insert(map: &mut Map<String, Value>, key: &str, value: Option<Value>) {
     if let Some(value) = value {
         map.insert(key.into(), value);
-    }
-}
-
-/// A rate is refused with G.711 and required with PCM.
-fn format_object(format: Format) -> Value {
-    match format.codec {
-        Codec::Pcmu => json!({"type": "audio/pcmu"}),
-        Codec::Pcma => json!({"type": "audio/pcma"}),
-        Codec::L16 | Codec::Opus => json!({"type": "audio/pcm", "rate": format.rate_hz}),
-    }
-}
-
-fn flat_format(format: Format) -> &'static str {
-    match format.codec {
-        Codec::Pcmu => "g711_ulaw",
-        Codec::Pcma => "g711_alaw",
-        Codec::L16 | Codec::Opus => "pcm16",
     }
 }
 

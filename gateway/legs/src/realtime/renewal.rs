@@ -58,15 +58,17 @@ impl Realtime {
         next.history = self.history.clone();
         next.unanswered = self.unanswered.clone();
         next.owed = self.owed.clone();
+        next.relay = self.relay.renewed();
         next.renewed = self.renewed || self.speech.began() || self.history.said().next().is_some();
         Some(next)
     }
 
     /// The session has its configuration: the leg is up.
     pub(super) fn updated(&mut self, now: Instant, out: &mut Outbox) {
-        let Phase::Updating { .. } = self.phase else { return };
+        let Phase::Updating { .. } = self.phase else { return self.updated_by_client() };
         self.phase = Phase::Up;
         out.event(Event::LegUp);
+        self.confirm_update(out);
         if self.renewed {
             self.replay_text(out);
         }

@@ -3,7 +3,7 @@
 use patchbay_core::{Event, Instant, MediaTime, Outbox, Role};
 
 use super::renewal::Owed;
-use super::wire::{Piece, ServerEvent};
+use super::wire::{Item, Piece, ServerEvent};
 use super::{Realtime, usage};
 
 impl Realtime {
@@ -39,13 +39,25 @@ impl Realtime {
         self.turn_ended(now);
     }
 
-    pub(super) fn item_added(&mut self, event: &ServerEvent) {
+    pub(super) fn item_added(&mut self, event: &ServerEvent, out: &mut Outbox) {
         let Some(item) = &event.item else { return };
         let (Some(id), Some("message")) = (&item.id, item.kind.as_deref()) else { return };
         match item.role.as_deref() {
-            Some("user") => self.history.place(id, 0, Role::Caller),
+            Some("user") => {
+                self.history.place(id, 0, Role::Caller);
+                self.written(id, item, out);
+            }
             Some("assistant") => self.history.place(id, 0, Role::Model),
             _ => {}
+        }
+    }
+
+    /// What the caller wrote instead of saying it.
+    fn written(&mut self, id: &str, item: &Item, out: &mut Outbox) {
+        let text = item.content.iter().filter(|part| &*part.kind == "input_text").find_map(|part| part.text.clone());
+        let Some(text) = text.filter(|_| self.config().relays && !id.starts_with("pb_")) else { return };
+        if self.history.set(id, 0, Role::Caller, &text) {
+            out.event(Event::TranscriptReceived { role: Role::Caller, item: id.into(), text, is_final: true });
         }
     }
 

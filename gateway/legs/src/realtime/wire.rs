@@ -9,6 +9,7 @@ pub(super) struct ServerEvent {
     pub(super) name: Box<str>,
     pub(super) item_id: Option<Box<str>>,
     pub(super) response_id: Option<Box<str>>,
+    pub(super) output_index: Option<u32>,
     pub(super) content_index: Option<u32>,
     pub(super) delta: Option<Box<str>>,
     pub(super) transcript: Option<Box<str>>,
@@ -32,6 +33,16 @@ pub(super) struct Item {
     #[serde(rename = "type")]
     pub(super) kind: Option<Box<str>>,
     pub(super) role: Option<Box<str>>,
+    #[serde(default)]
+    pub(super) content: Vec<Content>,
+}
+
+/// A part of an item, of which only text is read.
+#[derive(Debug, Deserialize)]
+pub(super) struct Content {
+    #[serde(rename = "type")]
+    pub(super) kind: Box<str>,
+    pub(super) text: Option<Box<str>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -40,6 +51,14 @@ pub(super) struct Response {
     pub(super) status: Option<Box<str>>,
     pub(super) status_details: Option<StatusDetails>,
     pub(super) usage: Option<ResponseUsage>,
+    /// Whether it belongs to the conversation: null when it stands aside.
+    #[serde(default, deserialize_with = "is_null")]
+    pub(super) conversation_id: bool,
+}
+
+/// Told apart from an absent one, which says nothing.
+fn is_null<'de, D: serde::Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    Ok(Option::<serde::de::IgnoredAny>::deserialize(from)?.is_none())
 }
 
 #[derive(Debug, Deserialize)]

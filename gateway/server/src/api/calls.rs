@@ -18,7 +18,7 @@ mod kept;
 use super::caller::Caller;
 use super::error::ApiError;
 use super::twilio::voice::resume_path;
-use crate::admission::Ticket;
+use crate::admission::{Ticket, units};
 use crate::app::App;
 use crate::config::{Route, Tenant};
 use crate::credential::Scope;
@@ -54,7 +54,7 @@ pub async fn create(
     let route = route.ok_or_else(|| ApiError::not_found("route"))?;
     check_numbers(route, &call)?;
     app.phones.sweep(Instant::now(), |id| app.is_over(id));
-    let ticket = app.admit(caller.config(), (tenant, route), Some(&call.to))?;
+    let ticket = app.admit(caller.config(), tenant, Some(&call.to), units(route.audio))?;
     let id = place(&app, tenant, route, call, ticket).await?;
     Ok((StatusCode::CREATED, Json(json!({ "id": id, "state": "ringing" }))).into_response())
 }

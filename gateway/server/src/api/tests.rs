@@ -217,7 +217,9 @@ const OTHERS: &[(&str, &str)] = &[
     ("GET", "/v1/calls"),
     ("POST", "/v1/calls"),
     ("GET", "/v1/usage"),
+    ("GET", "/v1/realtime"),
     ("POST", "/v1/realtime/client_secrets"),
+    ("POST", "/v1/page/token"),
 ];
 
 #[test]
@@ -375,6 +377,7 @@ async fn a_credential_does_what_it_may_and_no_more() {
         ("POST", "/v1/calls".to_owned(), Scope::CallsWrite),
         ("GET", "/v1/usage".to_owned(), Scope::UsageRead),
         ("POST", "/v1/realtime/client_secrets".to_owned(), Scope::SecretsCreate),
+        ("GET", "/v1/realtime".to_owned(), Scope::RealtimeConnect),
     ];
     for (method, path, needed) in &table {
         for held in Scope::ALL {

@@ -79,6 +79,7 @@ fn sources(port: u16, database: &Path) -> Sources {
         ("PATCHBAY__SERVER__LISTEN", SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string().as_str()),
         ("PATCHBAY__SERVER__ADMIN_LISTEN", "127.0.0.1:0"),
         ("PATCHBAY__SERVER__LOG_LEVEL", "error"),
+        ("PATCHBAY__PAGE__OPEN", "true"),
         ("PATCHBAY__PROVIDERS__PARROT__KIND", "parrot"),
         ("PATCHBAY__TENANTS__DEFAULT__ROUTES__DEFAULT__PROVIDER", "parrot"),
         ("PATCHBAY__TENANTS__DEFAULT__ROUTES__DEFAULT__GREETING", "Greet the caller."),

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use patchbay_core::{Instant, Wire};
+use patchbay_sim::browser::BrowserDouble;
 use patchbay_sim::twilio::TwilioDouble;
 use tokio::time::{Sleep, sleep_until};
 
@@ -28,6 +29,24 @@ pub trait Double {
 }
 
 impl Double for TwilioDouble {
+    fn on_wire(&mut self, wire: Wire, now: Instant, out: &mut Vec<Wire>) {
+        Self::on_wire(self, wire, now, out);
+    }
+
+    fn on_timeout(&mut self, now: Instant, out: &mut Vec<Wire>) {
+        Self::on_timeout(self, now, out);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Self::poll_timeout(self)
+    }
+
+    fn is_over(&self) -> bool {
+        Self::is_over(self)
+    }
+}
+
+impl Double for BrowserDouble {
     fn on_wire(&mut self, wire: Wire, now: Instant, out: &mut Vec<Wire>) {
         Self::on_wire(self, wire, now, out);
     }

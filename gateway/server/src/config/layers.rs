@@ -13,7 +13,7 @@ use super::sources::{Sources, TenantText};
 use super::storage::Storage;
 use super::tenant::Tenant;
 use super::tree::{self, Entry, Node, Table, Value, merge, put, take_table};
-use super::{Config, CredentialSettings, Limits, Server};
+use super::{Config, CredentialSettings, Limits, PageSettings, Server};
 use crate::credential::api_key::KeyTable;
 
 /// `config/patchbay.toml`: every default.
@@ -38,6 +38,7 @@ pub(super) fn parse(sources: &Sources) -> Result<Config, Faults> {
     let limits = read(&mut root, "limits", Limits::read);
     let credentials = read(&mut root, "credentials", CredentialSettings::read);
     let storage = read(&mut root, "storage", Storage::read);
+    let page = read(&mut root, "page", PageSettings::read);
     let providers = read_providers(&mut root);
     let tenants = read_tenants(&mut root, &providers, favourite);
     let prices = Prices::read(&mut root, &everybodys(&providers, &tenants));
@@ -50,8 +51,19 @@ pub(super) fn parse(sources: &Sources) -> Result<Config, Faults> {
     let mut files: Vec<_> = sources.file.iter().map(|(path, _)| path.clone()).collect();
     files.extend(sources.env_files.iter().cloned());
     files.extend(reading.files.into_inner());
-    let config =
-        Config { server, limits, credentials, api_keys, storage, providers, tenants, prices, notices, files };
+    let config = Config {
+        server,
+        limits,
+        credentials,
+        page,
+        api_keys,
+        storage,
+        providers,
+        tenants,
+        prices,
+        notices,
+        files,
+    };
     Ok(noticed(config))
 }
 

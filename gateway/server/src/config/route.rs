@@ -1,8 +1,9 @@
 //! A route: which model answers, and how.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use patchbay_legs::client_events::Choice;
 use serde::Serialize;
 
 use super::provider::{Provider, ProviderKind};
@@ -42,6 +43,8 @@ pub struct Route {
     pub allow_outbound: bool,
     /// What a number that we dial begins with.
     pub outbound_prefixes: Vec<String>,
+    /// What somebody's browser may choose of its conversation.
+    pub browser_may: BTreeSet<Choice>,
     /// How the provider finds the end of a turn.
     pub turn_detection: TurnDetection,
     /// Whether its calls are recorded.
@@ -145,6 +148,7 @@ impl Route {
                 .unwrap_or_default(),
             allow_outbound: section.switch("allow_outbound").unwrap_or_default(),
             outbound_prefixes: read_prefixes(section),
+            browser_may: read_choices(section),
             turn_detection: read_turn_detection(section),
             recording: Recording::read(section),
         };
@@ -200,6 +204,20 @@ fn read_prefixes(section: &mut Section<'_>) -> Vec<String> {
         }
     }
     texts.into_iter().map(|text| text.value).collect()
+}
+
+fn read_choices(section: &mut Section<'_>) -> BTreeSet<Choice> {
+    let mut choices = BTreeSet::new();
+    for Located { value, place } in section.texts("browser_may", "voice") {
+        if let Some((_, choice)) = Choice::ALL.iter().find(|(word, _)| *word == value) {
+            choices.insert(*choice);
+            continue;
+        }
+        let near = nearest(&value, Choice::ALL.iter().map(|(word, _)| *word));
+        let what = format!("`{}` has no word \"{value}\"", section.name("browser_may"));
+        section.fault(&place, what, format!("write \"{}\"", near.unwrap_or("voice")));
+    }
+    choices
 }
 
 /// The beginning of an E.164 number.

@@ -5,6 +5,8 @@ use std::fmt;
 use axum::http::{HeaderMap, header};
 use serde::{Deserialize, Serialize};
 
+use crate::config::is_loopback_host;
+
 /// Longest origin, in bytes.
 const LENGTH_MAX: usize = 256;
 
@@ -35,6 +37,18 @@ impl Origin {
         let (scheme, rest) = url.split_once("://")?;
         let authority = rest.split(['/', '?', '#']).next()?;
         canonical(&format!("{scheme}://{authority}")).ok().map(Self)
+    }
+
+    /// Whether a page of `origin`, as a browser sent it, is a page of this place: on a loopback listener whatever name of this
+    /// machine somebody typed.
+    #[must_use]
+    pub fn is_place_of(&self, origin: &str) -> bool {
+        let on_loopback = |origin: &str| {
+            let (scheme, authority) = origin.split_once("://")?;
+            let (host, port) = split_port(authority);
+            is_loopback_host(host).then(|| (scheme.to_owned(), port.map(str::to_owned)))
+        };
+        self.0 == origin || on_loopback(&self.0).is_some_and(|own| on_loopback(origin) == Some(own))
     }
 
     /// As browsers send it.
@@ -127,7 +141,7 @@ impl AllowedOrigins {
     /// Whether a page of `origin`, as the browser sent it, may come. `own` is the gateway's own, which always may.
     #[must_use]
     pub fn allow(&self, origin: &str, own: Option<&Origin>) -> bool {
-        let is_own = own.is_some_and(|own| own.as_str() == origin);
+        let is_own = own.is_some_and(|own| own.is_place_of(origin));
         match self {
             Self::Any => true,
             Self::These(these) => is_own || these.iter().any(|allowed| allowed.as_str() == origin),
@@ -173,6 +187,25 @@ impl<'r> Page<'r> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_loopback_listener_is_the_same_place_under_every_name_of_this_machine() {
+        let own = Origin::of_url("http://127.0.0.1:8080").unwrap();
+        for same in ["http://127.0.0.1:8080", "http://localhost:8080", "http://[::1]:8080"] {
+            assert!(own.is_place_of(same), "{same}");
+        }
+        for other in [
+            "http://localhost:8081",
+            "https://localhost:8080",
+            "http://localhost",
+            "http://evil.example:8080",
+            "null",
+        ] {
+            assert!(!own.is_place_of(other), "{other}");
+        }
+        let public = Origin::of_url("https://gw.example.com").unwrap();
+        assert!(public.is_place_of("https://gw.example.com") && !public.is_place_of("https://localhost"));
+    }
 
     fn these(list: &[&str]) -> AllowedOrigins {
         AllowedOrigins::These(list.iter().map(|text| Origin::parse(text).unwrap()).collect())

@@ -46,7 +46,7 @@ fn the_realtime_leg_keeps_the_contract() {
         });
         let mut opening = vec![Wire::Opened];
         opening.extend_from_slice(&samples[..=up.expect("the session is updated")]);
-        let config = json!({"dialect": dialect, "model": "m", "transcription_model": "t"});
+        let config = json!({"dialect": dialect, "model": "m", "transcription_model": "t", "relays": true});
         let make = || (endpoint("realtime").unwrap().open)(&config, PHONE).unwrap();
         let subject = Subject { make: &make, opening: &opening, samples: &samples, is_media: is_append };
         assert_eq!(subject.check(300), Ok(()), "{dialect}");
@@ -55,7 +55,7 @@ fn the_realtime_leg_keeps_the_contract() {
 
 #[test]
 fn the_parrot_keeps_the_contract() {
-    let make = || (endpoint("parrot").unwrap().open)(&json!({}), PHONE).unwrap();
+    let make = || (endpoint("parrot").unwrap().open)(&json!({"relays": true}), PHONE).unwrap();
     let is_media = |_: &Wire| false;
     let subject = Subject { make: &make, opening: &[Wire::Opened], samples: &[Wire::Opened], is_media };
     assert_eq!(subject.check(300), Ok(()));

@@ -69,7 +69,7 @@ impl Ringing<'_> {
 
     /// Lets the call in, or logs and counts why not. It counts against the quota of `user`.
     fn admit(&self, user: Option<&str>) -> Result<Ticket, ()> {
-        self.app.admit(self.config, (self.tenant, self.route), user).map_err(|refused| {
+        self.app.admit(self.config, self.tenant, user, units(self.route.audio)).map_err(|refused| {
             let (tenant, route) = (&self.tenant.name, &self.route.name);
             tracing::warn!(tenant, route, reason = refused.as_str(), "call refused");
         })
@@ -125,11 +125,12 @@ impl App {
     pub(crate) fn admit(
         &self,
         config: &Config,
-        (tenant, route): (&Tenant, &Route),
+        tenant: &Tenant,
         user: Option<&str>,
+        units: u32,
     ) -> Result<Ticket, Refused> {
         let admitted = if self.drain.is_serving() {
-            let applicant = Applicant { tenant, user, units: units(route.audio) };
+            let applicant = Applicant { tenant, user, units };
             self.admission.admit(applicant, &config.limits)
         } else {
             Err(Refused::Draining)

@@ -1,0 +1,190 @@
+//! Clients of the realtime API over real sockets, in real time: a client as the SDKs are, the gateway, and a provider or the
+//! built-in AI that answers.
+
+use std::time::Duration;
+
+use patchbay::cli::wav;
+use patchbay_codec::transcoder;
+use patchbay_core::{Format, Refusal};
+use patchbay_sim::browser::{BrowserDouble, Config, Step};
+use patchbay_sim::realtime::Script;
+use serde_json::{Value, json};
+
+use crate::speech::{self, Match};
+use crate::stage::{Stage, json as body_of, model_that_says, wav_path};
+
+const KEY: &str = "a-gateway-key-of-this-test-alone";
+const VARIABLES: &[(&str, &str)] = &[("BROWSER_KEY", KEY)];
+const KEYED: &str = "[tenants.default]\napi_key = { env = \"BROWSER_KEY\" }\n";
+/// The built-in AI instead of a provider.
+const PARROT: &str = "[providers.parrot]\nkind = \"parrot\"\n[tenants.default]\napi_key = { env = \"BROWSER_KEY\" }\n\
+                      [tenants.default.routes.default]\nprovider = \"parrot\"\n";
+
+fn pcm(fixture: &str) -> bytes::Bytes {
+    wav::read_l16_24k(&wav_path(fixture)).expect("a fixture is a WAV").into()
+}
+
+fn bearer(key: &str) -> String {
+    format!("Bearer {key}")
+}
+
+async fn secret(stage: &Stage, body: Value) -> String {
+    let headers = [("authorization", &*bearer(KEY))];
+    let answer = stage.post("POST /v1/realtime/client_secrets", &headers, &body.to_string()).await;
+    body_of(&answer)["value"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+}
+
+/// As a browser carries it.
+fn protocols(secret: &str) -> String {
+    format!("realtime, openai-insecure-api-key.{secret}, openai-agents-sdk.0.20.0")
+}
+
+/// How well all that the client heard fits a fixture.
+fn heard(fixture: &str, audio: &[u8]) -> Match {
+    let mut ulaw = Vec::new();
+    transcoder(Format::L16_24K, Format::PCMU).unwrap().push(audio, &mut ulaw).unwrap();
+    speech::find(&speech::fixture(fixture), &speech::samples(&ulaw))
+}
+
+fn talks(fixture: &str) -> Vec<Step> {
+    let answered = Step::Answered(1);
+    vec![Step::Wait(Duration::from_millis(300)), Step::Say(pcm(fixture)), answered, Step::Close(1000)]
+}
+
+fn assert_faultless(double: &BrowserDouble) {
+    let errors: Vec<_> = double.of("error").collect();
+    assert_eq!((double.faults(), errors.as_slice()), ([].as_slice(), [].as_slice()));
+}
+
+#[tokio::test]
+async fn a_browser_with_a_client_secret_talks_to_the_model_and_its_audio_passes_untouched() {
+    let stage = Stage::set_with(model_that_says("model-answer.wav"), KEYED, VARIABLES).await;
+    let secret = secret(&stage, json!({})).await;
+    let double = BrowserDouble::new(Config::default(), talks("caller-24k.wav"));
+    let headers = [("sec-websocket-protocol", &*protocols(&secret))];
+    let double = stage.converse("/v1/realtime?model=gpt-realtime", &headers, double).await.unwrap();
+    assert_faultless(&double);
+    let (_, answer) = &double.items()[0];
+    let found = heard("model-answer.wav", &answer.audio);
+    assert!(found.fit > 0.95 && answer.is_done, "{found:?}");
+    let ledgers = stage.clear().await;
+    let said = pcm("caller-24k.wav");
+    let is_whole = ledgers[0].appended.windows(said.len()).any(|window| window == said);
+    assert!(is_whole, "the model got other bytes than the browser sent");
+}
+
+#[tokio::test]
+async fn a_server_with_a_key_talks_to_the_parrot_which_speaks_the_protocol() {
+    let stage = Stage::set_with(Script::default(), PARROT, VARIABLES).await;
+    let double = BrowserDouble::new(Config::default(), talks("caller-24k.wav"));
+    let headers = [("authorization", &*bearer(KEY))];
+    let double = stage.converse("/v1/realtime", &headers, double).await.unwrap();
+    assert_faultless(&double);
+    let found = heard("caller-24k.wav", &double.items()[0].1.audio);
+    assert!(found.fit > 0.9, "it says back what it heard: {found:?}");
+    for kind in ["input_audio_buffer.speech_started", "response.content_part.added", "response.done"] {
+        assert_eq!(double.of(kind).count(), 1, "{kind}");
+    }
+    stage.clear().await;
+}
+
+#[tokio::test]
+async fn the_parrot_greets_when_asked_and_writes_back_what_is_written() {
+    let stage = Stage::set_with(Script::default(), PARROT, VARIABLES).await;
+    let item = json!({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Good morning."}]});
+    let steps = vec![
+        Step::Answered(1),
+        Step::Send(json!({"type": "conversation.item.create", "item": item})),
+        Step::Send(json!({"type": "response.create"})),
+        Step::Answered(2),
+        Step::Close(1000),
+    ];
+    let double = BrowserDouble::new(Config { talks: false, ..Config::default() }, steps);
+    let headers = [("authorization", &*bearer(KEY))];
+    let double = stage.converse("/v1/realtime?greet=true", &headers, double).await.unwrap();
+    assert_faultless(&double);
+    let written = double.of("response.output_text.done").next().expect("an answer in writing");
+    assert_eq!(written["text"], "Good morning.");
+    assert!(double.items()[0].1.audio.len() > 48 * 2_000, "it greets");
+    stage.clear().await;
+}
+
+#[tokio::test]
+async fn what_may_not_come_is_refused_before_anything_begins() {
+    let file = format!("{KEYED}[tenants.default.limits]\ncalls_max = 1\n");
+    let stage = Stage::set_with(model_that_says("model-answer.wav"), &file, VARIABLES).await;
+    let ask = async |path: &str, headers: &[(&'static str, &str)]| {
+        let double =
+            BrowserDouble::new(Config { talks: false, ..Config::default() }, vec![Step::Close(1000)]);
+        match stage.converse(path, headers, double).await {
+            Ok(_) => 101,
+            Err(Refusal::Status { status, .. }) => status,
+            Err(other) => panic!("{other:?}"),
+        }
+    };
+    let key = bearer(KEY);
+    let protocol = protocols("ek_wrong");
+    assert_eq!(ask("/v1/realtime", &[]).await, 401);
+    assert_eq!(ask("/v1/realtime", &[("authorization", "Bearer sk-somebodys")]).await, 401);
+    assert_eq!(ask("/v1/realtime", &[("sec-websocket-protocol", &protocol)]).await, 401);
+    assert_eq!(ask("/v1/realtime?api-key=x", &[]).await, 401, "a key in an address is in every log");
+    assert_eq!(
+        ask("/v1/realtime", &[("authorization", &key), ("origin", "https://evil.example")]).await,
+        403
+    );
+    assert_eq!(ask("/v1/realtime?route=none", &[("authorization", &key)]).await, 400);
+    assert_eq!(ask("/v1/realtime?intent=transcription", &[("authorization", &key)]).await, 400);
+    let once = secret(&stage, json!({"patchbay": {"uses": 1}})).await;
+    let protocol = protocols(&once);
+    assert_eq!(ask("/v1/realtime", &[("sec-websocket-protocol", &protocol)]).await, 101);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(ask("/v1/realtime", &[("sec-websocket-protocol", &protocol)]).await, 401, "it is used up");
+    assert_eq!(stage.clear().await.len(), 1, "the provider was dialled once");
+}
+
+#[tokio::test]
+async fn settings_of_a_client_secret_hold_from_the_first_moment() {
+    let stage = Stage::set_with(model_that_says("model-answer.wav"), KEYED, VARIABLES).await;
+    let session = json!({"type": "realtime", "instructions": "Hidden words.", "audio": {"output": {"voice": "cedar"},
+        "input": {"turn_detection": {"type": "server_vad", "silence_duration_ms": 300}}}});
+    let secret = secret(&stage, json!({"session": session})).await;
+    let steps = vec![Step::Wait(Duration::from_secs(1)), Step::Close(1000)];
+    let double = BrowserDouble::new(Config { talks: false, ..Config::default() }, steps);
+    let headers = [("sec-websocket-protocol", &*protocols(&secret))];
+    let double = stage.converse("/v1/realtime", &headers, double).await.unwrap();
+    assert_faultless(&double);
+    for event in double.of("session.created").chain(double.of("session.updated")) {
+        assert_eq!(event["session"]["audio"]["output"]["voice"], "cedar");
+        assert_eq!(event["session"]["audio"]["input"]["turn_detection"]["silence_duration_ms"], 300);
+        assert!(!event.to_string().contains("Hidden"), "{event}");
+    }
+    stage.clear().await;
+}
+
+#[tokio::test]
+async fn the_page_gets_a_token_only_when_it_is_open_and_only_for_itself() {
+    for open in [false, true] {
+        let file = format!("[page]\nopen = {open}\ntokens_per_minute_max = 2\n{PARROT}");
+        let stage = Stage::set_with(Script::default(), &file, VARIABLES).await;
+        let own = format!("http://localhost:{}", stage.public().port());
+        let ask = async |origin: &str| stage.post("POST /v1/page/token", &[("origin", origin)], "").await;
+        assert!(ask("https://evil.example").await.contains(" 403 "));
+        let answer = ask(&own).await;
+        if !open {
+            assert!(answer.contains(" 403 ") && answer.contains("#token="), "it says what to do: {answer}");
+            stage.clear().await;
+            continue;
+        }
+        let token = body_of(&answer)["value"].as_str().unwrap().to_owned();
+        let double = BrowserDouble::new(
+            Config { talks: false, ..Config::default() },
+            vec![Step::Answered(1), Step::Close(1000)],
+        );
+        let headers = [("sec-websocket-protocol", &*protocols(&token)), ("origin", &own)];
+        let double = stage.converse("/v1/realtime?greet=true", &headers, double).await.unwrap();
+        assert_faultless(&double);
+        assert!(ask(&own).await.contains(" 200 "));
+        assert!(ask(&own).await.contains(" 429 "), "too many of one address");
+        stage.clear().await;
+    }
+}
