@@ -75,11 +75,11 @@ need_web() {
 }
 
 need_python() {
-    have python3 || install_packages "Python, for Twilio's PyPI package" python3 python3-venv
+    have python3 || install_packages "Python, for Twilio's and OpenAI's PyPI packages" python3 python3-venv
     local wanted=$interop/requirements.txt venv=$interop/.venv
     if cmp -s "$wanted" "$venv/installed-requirements.txt" && "$venv/bin/python" -c '' 2>/dev/null; then return; fi
     python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages "Python's venv module" python3-venv
-    say "installing pip packages into $venv (Twilio's validator, hadolint)"
+    say "installing pip packages into $venv (Twilio's validator, OpenAI's client, hadolint)"
     rm -rf "$venv"
     python3 -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$wanted"
@@ -109,6 +109,6 @@ need_systemd_analyze() {
 
 case $for_what in
     demo) need_rust; need_node; need_web ;;
-    test) need_rust; need_nextest; need_node; need_web; npm_packages "$interop" "Twilio's validator"; need_browsers; need_python; need_valgrind; need_postgresql ;;
+    test) need_rust; need_nextest; need_node; need_web; npm_packages "$interop" "Twilio's validator, and OpenAI's SDKs with the Node that they need"; need_browsers; need_python; need_valgrind; need_postgresql ;;
     *) fail "what for? demo or test, not '$for_what'" ;;
 esac

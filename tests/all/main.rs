@@ -11,6 +11,7 @@ mod keeping;
 mod leak;
 mod money;
 mod realtime;
+mod realtime_sdk;
 mod signature_interop;
 mod speech;
 mod stage;

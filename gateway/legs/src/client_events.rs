@@ -157,15 +157,16 @@ impl ClientEvents {
         }
     }
 
-    /// Sends the client what it is to play, with its audio in band. What is no utterance of the model's has no name in this
-    /// protocol, and is not sent.
+    /// Sends the client what it is to play, with its audio in band. What the gateway itself says goes by names of its own.
     pub fn play(&mut self, frame: &Frame, out: &mut Outbox) {
-        let Some(utterance) = frame.utterance.filter(|_| self.in_band) else { return };
+        if !self.in_band {
+            return;
+        }
         let name = if self.config.is_flat { "response.audio.delta" } else { "response.output_audio.delta" };
         self.given += 1;
         let given = self.given;
-        let unnamed = Names { item_id: format!("item_pb_{}", utterance.0).into(), ..Names::default() };
-        let names = self.spoken.names(utterance).unwrap_or(&unnamed);
+        let unnamed = spoken::gateways();
+        let names = frame.utterance.and_then(|utterance| self.spoken.names(utterance)).unwrap_or(&unnamed);
         out.text(|b: &mut BytesMut| {
             let head = Delta { kind: name, event_id: EventId(given), names };
             serde_json::to_writer((&mut *b).writer(), &head).expect("names always serialise");

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::ClientEvents;
 use super::policy::{Choice, Policy};
+use super::spoken::GATEWAYS_ITEM;
 
 /// Why a client's event is not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +66,11 @@ impl ClientEvents {
             "response.create" => {
                 self.trim_response(&mut event);
                 tell(&event, out);
+                Ok(())
+            }
+            "conversation.item.truncate" | "output_audio_buffer.played"
+                if event["item_id"] == GATEWAYS_ITEM =>
+            {
                 Ok(())
             }
             "conversation.item.truncate" => {

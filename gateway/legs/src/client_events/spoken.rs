@@ -20,6 +20,14 @@ pub(super) struct Names {
     pub(super) content_index: u32,
 }
 
+/// The item that the gateway's own words go by.
+pub(super) const GATEWAYS_ITEM: &str = "item_pb_gateway";
+
+/// What the gateway's own words go by: an announcement, an apology. They cannot be interrupted.
+pub(super) fn gateways() -> Names {
+    Names { response_id: "resp_pb_gateway".into(), item_id: GATEWAYS_ITEM.into(), ..Names::default() }
+}
+
 /// The utterances announced lately, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Spoken(VecDeque<(UtteranceId, Names)>);

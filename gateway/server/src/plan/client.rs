@@ -9,12 +9,13 @@ use patchbay_legs::client_events::{self, Choice, Policy};
 use patchbay_legs::{realtime, shape};
 use serde_json::{Map, Value, json};
 
-use super::{PlanError, Target, call_config, opener_of, party, realtime_config};
+use super::{PlanError, Target, call_config, is_recorded, opener_of, party, realtime_config};
 use crate::calls::CallPlan;
 use crate::config::{Config, ProviderKind, Route};
 use crate::credential::{Identity, Kind};
 use crate::meter::Bill;
 use crate::recorder::LegPlan;
+use crate::recording::Order;
 use crate::scribe::Parties;
 
 /// An upgrade that was accepted is there within this, or never.
@@ -139,11 +140,13 @@ pub fn plan(
         route: target.route.name.as_str().into(),
         config: client_call_config(target, client, config),
         opener: opener_of(&callee, target, config)?,
-        caller,
-        callee,
         parties: Parties { direction: "browser", ..Parties::default() },
         keeps_words: config.retention(target.tenant).transcripts_days > 0,
+        recording: is_recorded(target, config)
+            .then(|| Order::new(&target.route.recording.folder, caller.ingress, caller.egress)),
         bill: Bill { party, prices: Arc::clone(&config.prices.list), reservation: None },
+        caller,
+        callee,
         ticket,
     })
 }
