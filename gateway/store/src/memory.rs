@@ -31,7 +31,8 @@ struct Rows {
     legs: BTreeMap<(String, String, u8), LegRow>,
     transcripts: BTreeMap<(String, String, u32), TranscriptRow>,
     usage: BTreeMap<[String; 4], UsageRow>,
-    gone: BTreeMap<Owned, Gone>,
+    /// And whether its call had no end: what it still tells must not bring the person back.
+    gone: BTreeMap<Owned, (Gone, bool)>,
     keys: BTreeMap<String, KeyRow>,
     tenants: BTreeMap<String, TenantRow>,
     routes: BTreeMap<Owned, RouteRow>,

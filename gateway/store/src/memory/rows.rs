@@ -8,7 +8,11 @@ use super::{
 
 impl Rows {
     pub(super) fn write(&mut self, entry: &Entry) {
+        let gone = self.gone.get(&owned(entry.tenant(), entry.call()));
+        let is_forgotten = gone.is_some_and(|(_, may_write)| *may_write);
         match entry {
+            Entry::Usage(row) if is_forgotten => self.write_usage(&UsageRow { user: None, ..row.clone() }),
+            _ if is_forgotten => {}
             Entry::Call(row) => {
                 let old = self.calls.get(&owned(&row.tenant, &row.id));
                 if old.is_none_or(|old| row.revision >= old.revision) {
@@ -153,14 +157,17 @@ impl Rows {
             recordings += u64::from(recording.is_some());
             let new = Gone { call: call.id.clone(), recording, is_forgotten, gone_at: UnixMs::now() };
             let key = owned(tenant, &call.id);
-            let recording = self.gone.remove(&key).and_then(|old| old.recording);
-            self.gone.insert(key, Gone { recording: new.recording.clone().or(recording), ..new });
+            let may_write = is_forgotten && call.ended_at.is_none();
+            let recording = self.gone.remove(&key).and_then(|(old, _)| old.recording);
+            let new = Gone { recording: new.recording.clone().or(recording), ..new };
+            self.gone.insert(key, (new, may_write));
         }
         recordings
     }
 
     pub(super) fn gone(&self, since: UnixMs, after: &str) -> Vec<Gone> {
-        let later = self.gone.values().filter(|gone| gone.gone_at >= since && gone.call.as_str() > after);
+        let all = self.gone.values().map(|(gone, _)| gone);
+        let later = all.filter(|gone| gone.gone_at >= since && gone.call.as_str() > after);
         let mut all: Vec<_> = later.cloned().collect();
         all.sort_by(|a, b| a.call.cmp(&b.call));
         all.truncate(crate::PAGE_MAX as usize);
@@ -176,7 +183,7 @@ impl Rows {
         let transcripts = self.transcripts.len();
         self.transcripts.retain(|(owner, id, _), _| owner != tenant || !quiet.contains(id));
         let transcripts = (transcripts - self.transcripts.len()) as u64;
-        self.gone.retain(|(owner, _), gone| owner != tenant || gone.gone_at >= horizon.gone);
+        self.gone.retain(|(owner, _), (gone, _)| owner != tenant || gone.gone_at >= horizon.gone);
         let too_old = |call: &CallRow| call.started_at < horizon.recordings && call.recording.is_some();
         let recordings = self.note_gone(tenant, false, too_old);
         let gone = self.delete_calls(tenant, &begun_before(self, horizon.calls));

@@ -20,10 +20,17 @@ pub(super) async fn write(store: &SqlStore, entries: &[Entry]) -> Result<(), Sto
     for tenant in entries.iter().map(Entry::tenant).collect::<BTreeSet<_>>() {
         keys.insert(tenant, store.ring.to_seal(&*store.database, tenant).await?);
     }
-    let mut writing =
-        Writing { tx: store.begin(Purpose::Write).await?, users: BTreeSet::new(), now: UnixMs::now() };
+    let mut writing = Writing {
+        tx: store.begin(Purpose::Write).await?,
+        users: BTreeSet::new(),
+        forgotten: BTreeSet::new(),
+        now: UnixMs::now(),
+    };
+    writing.look_who_is_forgotten(entries).await?;
     for entry in entries {
-        writing.write(&keys[entry.tenant()], entry).await?;
+        if !writing.is_forgotten(entry) {
+            writing.write(&keys[entry.tenant()], entry).await?;
+        }
     }
     let mut usage = Vec::new();
     for row in surest(entries) {
@@ -38,10 +45,35 @@ struct Writing {
     tx: Box<dyn Transaction>,
     /// Hashes whose names this batch has stored.
     users: BTreeSet<Vec<u8>>,
+    /// Calls, with their tenants, of persons who were forgotten while the call ran.
+    forgotten: BTreeSet<(String, String)>,
     now: UnixMs,
 }
 
 impl Writing {
+    /// Who was forgotten while their call ran is not written back by what the call tells later.
+    async fn look_who_is_forgotten(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
+        // Most of what is written is usage that names nobody.
+        let personal =
+            entries.iter().filter(|entry| !matches!(entry, Entry::Usage(row) if row.user.is_none()));
+        for tenant in personal.map(Entry::tenant).collect::<BTreeSet<_>>() {
+            let sql = "SELECT call_id FROM gone WHERE tenant = $1 AND may_write = 1";
+            for mut row in self.tx.rows(sql.into(), values![tenant]).await? {
+                self.forgotten.insert((tenant.to_owned(), row.text()?));
+            }
+        }
+        Ok(())
+    }
+
+    /// Usage is kept, without the user.
+    fn is_forgotten(&self, entry: &Entry) -> bool {
+        !matches!(entry, Entry::Usage(_)) && self.has_forgotten(entry.tenant(), entry.call())
+    }
+
+    fn has_forgotten(&self, tenant: &str, call: &str) -> bool {
+        !self.forgotten.is_empty() && self.forgotten.contains(&(tenant.to_owned(), call.to_owned()))
+    }
+
     async fn write(&mut self, keys: &Arc<TenantKeys>, entry: &Entry) -> Result<(), StoreError> {
         match entry {
             Entry::Call(row) => self.call(keys, row).await,
@@ -147,7 +179,8 @@ impl Writing {
     }
 
     async fn usage_values(&mut self, keys: &TenantKeys, row: &UsageRow) -> Result<Vec<Value>, StoreError> {
-        let user_hash = self.user(keys, &row.tenant, row.user.as_ref()).await?;
+        let user = row.user.as_ref().filter(|_| !self.has_forgotten(&row.tenant, &row.call));
+        let user_hash = self.user(keys, &row.tenant, user).await?;
         Ok(values![
             &row.provider,
             &row.provider_session,

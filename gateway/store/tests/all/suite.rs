@@ -39,6 +39,7 @@ async fn all(place: &mut Place) {
     the_audit_is_a_chain(&*place.store().await).await;
     a_person_is_forgotten_and_the_sums_stay(&*place.store().await).await;
     what_is_too_old_goes(&*place.store().await).await;
+    a_call_that_runs_on_does_not_write_a_forgotten_person_back(&*place.store().await).await;
     rotating_a_tenants_key_changes_no_row(&*place.store().await).await;
     text_from_outside_cannot_make_a_batch_impossible(&*place.store().await).await;
     assert!(place.store().await.health().await.is_ok());
@@ -379,6 +380,38 @@ async fn a_person_is_forgotten_and_the_sums_stay(store: &dyn Store) {
     assert_eq!(read_back(store, "u", "theirs").await, entries("u", "theirs"));
     let gone = store.forget("u", &Subject::User(private("user-1"))).await.unwrap();
     assert_eq!((gone.calls, gone.usage), (1, 2));
+}
+
+async fn a_call_that_runs_on_does_not_write_a_forgotten_person_back(store: &dyn Store) {
+    let mut running = entries("t", "running");
+    for entry in &mut running {
+        if let Entry::Call(row) = entry {
+            row.ended_at = None;
+        }
+    }
+    store.write(&running).await.unwrap();
+    store.write(&entries("u", "running")).await.unwrap();
+    assert_eq!(store.forget("t", &Subject::Number(private("+4930-1234"))).await.unwrap().calls, 1);
+    let mut later = entries("t", "running");
+    for entry in &mut later {
+        match entry {
+            Entry::Call(row) => row.revision += 1,
+            Entry::Usage(row) => row.source.push_str("-later"),
+            Entry::Leg(_) | Entry::Transcript(_) => {}
+        }
+    }
+    store.write(&later).await.unwrap();
+    assert_eq!(store.call("t", "running").await.unwrap(), None);
+    let theirs =
+        UsageQuery { tenant: Some("t".into()), group_by: vec![Group::User], ..UsageQuery::default() };
+    let sums = store.usage(&theirs).await.unwrap();
+    let named: Vec<_> = sums.into_iter().map(|sum| (sum.user, sum.rows)).collect();
+    assert_eq!(named, [(None, 4)], "what was used later is kept, and names nobody");
+    assert_eq!(
+        read_back(store, "u", "running").await,
+        entries("u", "running"),
+        "another tenant's call of that id"
+    );
 }
 
 /// Recordings to be removed, read page by page from the first call on.
