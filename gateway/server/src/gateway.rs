@@ -160,7 +160,7 @@ impl Gateway {
         aides.spawn(async move { archive.keep_swept(config, || known.drop_ended()).await });
         if let Some(registry) = app.registry.clone() {
             let app = app.clone();
-            aides.spawn(async move { registry.follow(&app.credentials).await });
+            aides.spawn(async move { registry.follow(&app).await });
         }
         aides.spawn(async move {
             if let Err(error) = reload.run().await {

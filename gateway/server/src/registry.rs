@@ -10,6 +10,7 @@ use std::time::Duration;
 use patchbay_store::{AuditDraft, KeyRow, Store, StoreError, TenantRow, UnixMs};
 use tokio::sync::Mutex;
 
+use crate::app::App;
 use crate::config::{Kept, Reload, TenantText};
 use crate::credential::Credentials;
 use crate::secret::Secret;
@@ -237,13 +238,16 @@ impl Registry {
     }
 
     /// Follows what other machines change, for ever. The caller owns the task.
-    pub async fn follow(&self, credentials: &Credentials) {
+    pub async fn follow(&self, app: &App) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
+            let credentials = &app.credentials;
             // A store that is away is told of by the journal, once; what was in use stays in use.
             if let Err(ChangeError::Faults(faults)) = self.load(credentials).await {
                 tracing::error!(%faults, "the database's tenants are bad, the old ones stay in use");
             }
+            // What a tenant spent before it came to this machine; a store that is away is asked again.
+            let _ = app.till.restore(&app.config(), UnixMs::now()).await;
         }
     }
 

@@ -4,7 +4,7 @@
 //! up its slice, and then it is over. So what is spent beyond the limit is at most what the last answers cost more than
 //! their slices: nothing, where two answers fit into a slice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub struct Spent {
 /// What every tenant spent in this period. The lock protects the books, for the time of one sum.
 pub struct Spend {
     books: Mutex<BTreeMap<String, Book>>,
+    /// Tenants whose earlier spending is in their book. The lock protects their names, for the time of one look.
+    loaded: Mutex<BTreeSet<String>>,
     metrics: Arc<Metrics>,
 }
 
@@ -36,12 +38,20 @@ impl Spend {
     /// Nothing is spent yet.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { books: Mutex::default(), metrics })
+        Arc::new(Self { books: Mutex::default(), loaded: Mutex::default(), metrics })
     }
 
-    /// What a store says that `tenant` had spent in the period of `at`, before this process began.
+    /// What a store says that `tenant` had spent in the period of `at`, before it was in use here. Counts once.
     pub fn load(&self, tenant: &str, limit: &SpendLimit, spent: i64, at: UnixMs) {
-        self.with(tenant, limit, at, |book| book.add(spent));
+        if self.loaded().insert(tenant.to_owned()) {
+            self.with(tenant, limit, at, |book| book.add(spent));
+        }
+    }
+
+    /// Whether what `tenant` had spent before is counted.
+    #[must_use]
+    pub fn is_loaded(&self, tenant: &str) -> bool {
+        self.loaded().contains(tenant)
     }
 
     /// When the period of `at` began.
@@ -92,6 +102,10 @@ impl Spend {
         let book = books.get_mut(tenant).expect("it was put there");
         book.turn_to(limit, at.0);
         change(book)
+    }
+
+    fn loaded(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.loaded.lock().expect("no look at the names panics")
     }
 
     fn books(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Book>> {

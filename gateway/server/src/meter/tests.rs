@@ -7,7 +7,7 @@ use patchbay_core::{CallConfig, Event, Pattern, Price, Rates};
 use patchbay_sim::realtime::{Detector, Fault, Point, Say, Script, Trouble, Turn};
 use patchbay_sim::twilio::Step;
 use patchbay_sim::world::{Setup, World};
-use patchbay_store::{MasterKey, MemoryStore, Store, UsageQuery, UsageSum, Writer};
+use patchbay_store::{Entry, MasterKey, MemoryStore, Store, UsageQuery, UsageSum, Writer};
 
 use super::*;
 use crate::config::{Config, Period, Policy, Sources, SpendLimit};
@@ -285,6 +285,35 @@ async fn what_was_spent_before_a_restart_is_read_back_from_the_store() {
     assert_eq!(restarted.spend.spent("t"), 64_000_000);
     let refused = restarted.spend.reserve("t", &config.tenants["t"].spend, NOW);
     assert!(refused.is_err(), "36 of 100 dollars are left, and a slice is 40");
+    restarted.restore(&config, NOW).await.unwrap();
+    assert_eq!(restarted.spend.spent("t"), 64_000_000, "what was read back counts once");
+}
+
+#[tokio::test]
+async fn a_tenant_that_comes_while_the_gateway_runs_brings_what_it_spent_before() {
+    let store = Arc::new(MemoryStore::new());
+    let till = Till::new(store.clone(), store.clone(), metrics());
+    let of = |tenant: &str| {
+        let mut sources = Sources::default();
+        sources.set("OPENAI_API_KEY", "sk-x");
+        sources.set(&format!("PATCHBAY__TENANTS__{tenant}__SPEND__LIMIT_USD"), "100");
+        Config::parse(&sources).unwrap()
+    };
+    till.restore(&of("OTHER"), NOW).await.unwrap();
+    let row = |tenant: &str, source: &str| UsageRow {
+        tenant: tenant.into(),
+        source: source.into(),
+        at: NOW,
+        cost_micro_usd: 5_000_000,
+        ..UsageRow::default()
+    };
+    for (tenant, source) in [("late", "1"), ("late", "2"), ("other", "3")] {
+        store.write(&[Entry::Usage(row(tenant, source))]).await.unwrap();
+    }
+    till.restore(&of("LATE"), NOW).await.unwrap();
+    assert_eq!(till.spend.spent("late"), 10_000_000);
+    till.restore(&of("OTHER"), NOW).await.unwrap();
+    assert_eq!(till.spend.spent("other"), 0, "who was here all along counts their own, as they come");
 }
 
 #[test]

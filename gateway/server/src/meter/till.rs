@@ -68,13 +68,13 @@ impl Till {
         Meter::new(bill, Arc::clone(&self.sink), Arc::clone(&self.metrics))
     }
 
-    /// Reads what the tenants of `config` had spent in their periods before this process began. Call it once, before
-    /// the first call.
+    /// Reads what the tenants of `config` had spent in their periods before they were in use here. To be called before
+    /// the first call, and when tenants may have come: each is read once.
     ///
     /// # Errors
     /// The store's.
     pub async fn restore(&self, config: &Config, at: UnixMs) -> Result<(), patchbay_store::StoreError> {
-        for tenant in config.tenants.values() {
+        for tenant in config.tenants.values().filter(|tenant| !self.spend.is_loaded(&tenant.name)) {
             let since = Spend::period_start(&tenant.spend, at);
             let spent = self.store.spent(&tenant.name, since).await?;
             self.spend.load(&tenant.name, &tenant.spend, spent, at);

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use patchbay_store::UnixMs;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -64,6 +65,8 @@ pub(super) async fn put(
     let text = if is_json { toml_of(&body)? } else { body };
     let registry = registry(&app)?;
     let revision = registry.put(&app.credentials, &name, &text, query.revision).await?;
+    // It may have been here before, or be in use on another machine.
+    app.till.restore(&app.config(), UnixMs::now()).await?;
     Ok(Json(json!({ "name": name, "revision": revision })).into_response())
 }
 
