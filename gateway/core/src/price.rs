@@ -114,19 +114,33 @@ pub struct Cost {
     pub inconsistent: bool,
 }
 
-/// Every price that is known.
+/// Every price that is known. Cheap to share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PriceList {
-    prices: Vec<Price>,
+    prices: Arc<[Price]>,
+    /// Asked for what this list has no price for.
+    below: Option<Arc<PriceList>>,
 }
 
 impl FromIterator<Price> for PriceList {
     fn from_iter<T: IntoIterator<Item = Price>>(prices: T) -> Self {
-        Self { prices: prices.into_iter().collect() }
+        Self { prices: prices.into_iter().collect(), below: None }
     }
 }
 
 impl PriceList {
+    /// These prices, and for what they do not say those of `below`.
+    #[must_use]
+    pub fn over(&self, below: Arc<Self>) -> Self {
+        Self { prices: Arc::clone(&self.prices), below: Some(below) }
+    }
+
+    /// Whether there is no price in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.prices.is_empty() && self.below.as_ref().is_none_or(|below| below.is_empty())
+    }
+
     /// What `usage` of `model` cost at `at_ms` (milliseconds since 1970). `None` when no price is known for it.
     #[must_use]
     pub fn cost(&self, provider: &str, model: &str, usage: &Usage, at_ms: i64) -> Option<Cost> {
@@ -147,7 +161,9 @@ impl PriceList {
                 && *price.kind == *kind
                 && price.model.matches(model)
         };
-        self.prices.iter().filter(holds).max_by_key(|price| (price.model.narrowness(), price.from_ms))
+        let own =
+            self.prices.iter().filter(holds).max_by_key(|price| (price.model.narrowness(), price.from_ms));
+        own.or_else(|| self.below.as_ref()?.find(provider, model, kind, at_ms))
     }
 }
 
@@ -272,6 +288,19 @@ mod tests {
         for (rates, usage, expected) in table {
             assert_eq!(cost(rates, &usage), expected, "{rates:?} {usage:?}");
         }
+    }
+
+    #[test]
+    fn a_price_above_goes_before_a_narrower_one_below_from_its_day_on() {
+        let own = PriceList::from_iter([price("gpt*", 5, Rates { audio_out: 1, ..Rates::default() })]);
+        let list = own.over(Arc::new(PriceList::from_iter([price("gpt-realtime-2.1", 0, REALTIME)])));
+        let found = |model, day: i64| {
+            list.find("openai", model, "response", day * DAY_MS).map(|price| price.version.to_string())
+        };
+        assert_eq!(found("gpt-realtime-2.1", 4).as_deref(), Some("gpt-realtime-2.1@0"));
+        assert_eq!(found("gpt-realtime-2.1", 5).as_deref(), Some("gpt*@5"));
+        assert_eq!(found("another", 5), None);
+        assert!(!list.is_empty() && PriceList::default().is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use patchbay_core::PriceList;
 use serde::{Serialize, Serializer};
 
 use crate::credential::api_key::KeyTable;
@@ -50,8 +51,8 @@ use section::Section;
 pub use sources::{Kept, Origin, Sources, SourcesError, TenantText};
 pub use spend::{Period, Policy, SpendLimit};
 pub use storage::{DatabaseUrl, Storage};
-pub(crate) use tenant::is_sid;
 pub use tenant::{Tenant, TenantLimits, TwilioAccount};
+pub(crate) use tenant::{is_e164, is_sid};
 
 /// Everything that can be configured, checked.
 #[derive(Debug, Serialize)]
@@ -195,6 +196,15 @@ impl Config {
     #[must_use]
     pub fn retention(&self, tenant: &Tenant) -> patchbay_store::Retention {
         tenant.retention.within(self.storage.retention)
+    }
+
+    /// What a tenant's calls cost: its own prices, and for what they do not say everybody's.
+    #[must_use]
+    pub fn prices_of(&self, tenant: &Tenant) -> Arc<PriceList> {
+        if tenant.prices.list.is_empty() {
+            return Arc::clone(&self.prices.list);
+        }
+        Arc::new(tenant.prices.list.over(Arc::clone(&self.prices.list)))
     }
 
     /// The effective configuration as TOML, secrets redacted.

@@ -1,6 +1,5 @@
 //! From a route to what a call needs: its limits, its two legs, and how the model is reached.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};
@@ -82,7 +81,7 @@ pub fn phone_call(
         callee,
         parties: Parties { external_id: Some(phone.call_sid.to_owned()), ..phone.parties.clone() },
         keeps_words: config.retention(target.tenant).transcripts_days > 0,
-        bill: Bill { party: party(id, target), prices: Arc::clone(&config.prices.list), reservation: None },
+        bill: Bill { party: party(id, target), prices: config.prices_of(target.tenant), reservation: None },
         recording: is_recorded(target, config)
             .then(|| Order::new(&target.route.recording.folder, Format::PCMU, Format::PCMU)),
         ticket,

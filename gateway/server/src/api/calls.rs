@@ -20,7 +20,7 @@ use super::error::ApiError;
 use super::twilio::voice::resume_path;
 use crate::admission::{Ticket, units};
 use crate::app::App;
-use crate::config::{Route, Tenant};
+use crate::config::{Route, Tenant, is_e164};
 use crate::credential::Scope;
 use crate::secret::Private;
 use crate::twilio_rest::Outbound;
@@ -52,7 +52,7 @@ pub async fn create(
     let Json(call) = body.map_err(|rejection| ApiError::field("body", explained(&rejection)))?;
     let route = tenant.routes.get(&call.route).filter(|_| caller.identity().may_use(&call.route));
     let route = route.ok_or_else(|| ApiError::not_found("route"))?;
-    check_numbers(route, &call)?;
+    check_numbers(tenant, route, &call)?;
     app.phones.sweep(Instant::now(), |id| app.is_over(id));
     let ticket = app.admit(caller.config(), tenant, Some(&call.to), units(route.audio))?;
     let id = place(&app, tenant, route, call, ticket).await?;
@@ -85,7 +85,7 @@ async fn place(
     }
 }
 
-fn check_numbers(route: &Route, call: &NewCall) -> Result<(), ApiError> {
+fn check_numbers(tenant: &Tenant, route: &Route, call: &NewCall) -> Result<(), ApiError> {
     if !route.allow_outbound {
         let message = "This route makes no calls: allow_outbound is false.";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "outbound_not_allowed", message));
@@ -96,17 +96,14 @@ fn check_numbers(route: &Route, call: &NewCall) -> Result<(), ApiError> {
     if !is_e164(&call.from) {
         return Err(ApiError::field("from", "`from` is a number of your account such as +4930123456."));
     }
+    if !tenant.twilio.has(&call.from) {
+        return Err(ApiError::field("from", "`from` is none of the tenant's twilio.numbers."));
+    }
     if !route.outbound_prefixes.iter().any(|prefix| call.to.starts_with(prefix.as_str())) {
         let message = "This route does not call numbers that begin so: see outbound_prefixes.";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "number_not_allowed", message));
     }
     Ok(())
-}
-
-/// + and 7 to 15 digits, the first not 0 (ITU-T E.164 §6).
-fn is_e164(text: &str) -> bool {
-    let Some(digits) = text.strip_prefix('+') else { return false };
-    (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0')
 }
 
 /// What is wrong with a body, without its content.

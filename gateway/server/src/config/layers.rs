@@ -41,7 +41,7 @@ pub(super) fn parse(sources: &Sources) -> Result<Config, Faults> {
     let page = read(&mut root, "page", PageSettings::read);
     let providers = read_providers(&mut root);
     let tenants = read_tenants(&mut root, &providers, favourite);
-    let prices = Prices::read(&mut root, &everybodys(&providers, &tenants));
+    let prices = Prices::read(&mut root, &everybodys(&providers, &tenants), None);
     let api_keys = keys_of(&tenants, &root);
     root.finish();
     let faults = reading.faults.into_inner();
@@ -411,9 +411,9 @@ fn unpriced(config: &Config) -> BTreeSet<String> {
         }
         let used = [("response", Some(&route.model)), ("transcription", route.transcription_model.as_ref())];
         for (kind, model) in used {
-            let Some(model) = model.filter(|model| !config.prices.knows(&route.provider, model, kind)) else {
-                continue;
-            };
+            let prices = config.prices_of(tenant);
+            let is_unknown = |model: &&String| prices.find(&route.provider, model, kind, i64::MAX).is_none();
+            let Some(model) = model.filter(is_unknown) else { continue };
             let blind = if tenant.spend.is_limited() { ", and the spend limit does not see it" } else { "" };
             notices.insert(format!(
                 "[prices] has none for {kind}s of {model} at {}: its cost is told as 0{blind}",

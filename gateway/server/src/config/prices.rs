@@ -70,14 +70,20 @@ struct WrittenRates {
 const USD_MAX: f64 = 1_000_000.0;
 
 impl Prices {
-    pub(super) fn read(root: &mut Section<'_>, providers: &BTreeMap<String, Arc<Provider>>) -> Self {
+    /// `owner` is the tenant whose prices these are: their versions begin with its name.
+    pub(super) fn read(
+        root: &mut Section<'_>,
+        providers: &BTreeMap<String, Arc<Provider>>,
+        owner: Option<&str>,
+    ) -> Self {
         let mut written = BTreeMap::new();
         let mut prices: Vec<Price> = Vec::new();
         for (name, mut section) in root.named("prices") {
             let before = section.fault_count();
             let price = WrittenPrice::read(&mut section);
             if section.fault_count() == before {
-                let made = price.make(&name, providers);
+                let version = owner.map_or_else(|| name.clone(), |owner| format!("{owner}/{name}"));
+                let made = price.make(&version, providers);
                 if let Some(twin) = made.iter().find_map(|price| twin(&prices, price)) {
                     let what = format!(
                         "`{}` and the price {twin} hold for the same from the same day",
@@ -92,10 +98,11 @@ impl Prices {
         }
         Self { written, list: Arc::new(prices.into_iter().collect()) }
     }
+}
 
-    /// Whether something is known of what `model` costs.
-    pub(super) fn knows(&self, provider: &str, model: &str, kind: &str) -> bool {
-        self.list.find(provider, model, kind, i64::MAX).is_some()
+impl Prices {
+    pub(super) fn is_empty(&self) -> bool {
+        self.written.is_empty()
     }
 }
 

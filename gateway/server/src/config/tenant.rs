@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::jwt::JwtIssuer;
+use super::prices::Prices;
 use super::provider::Provider;
 use super::retention::TenantRetention;
 use super::route::{Route, RouteContext};
@@ -37,6 +38,9 @@ pub struct Tenant {
     pub retention: TenantRetention,
     /// Its account at Twilio.
     pub twilio: TwilioAccount,
+    /// Its own, which go before everybody's.
+    #[serde(skip_serializing_if = "Prices::is_empty")]
+    pub prices: Prices,
     /// Its own, by name; they go before the gateway's of the same name.
     pub providers: BTreeMap<String, Arc<Provider>>,
     /// By name.
@@ -68,6 +72,8 @@ pub struct TwilioAccount {
     pub api_key_sid: Option<String>,
     /// Of the API key.
     pub api_key_secret: Option<Secret>,
+    /// Its numbers; none: any that a webhook names.
+    pub numbers: Vec<String>,
     /// Where the REST API is, without a slash at the end.
     pub api_base_url: String,
     /// Whether a media socket without a signature is refused.
@@ -95,6 +101,7 @@ impl Tenant {
         let only = own.keys().next().filter(|_| own.len() == 1);
         let favourite = only.map(String::as_str).or(favourite);
         let providers = &all;
+        let prices = Prices::read(section, providers, Some(name));
         let mut routes = BTreeMap::new();
         for (route_name, mut inner) in section.named("routes") {
             let context = RouteContext { tenant: name, name: &route_name, providers, favourite };
@@ -111,6 +118,7 @@ impl Tenant {
             spend,
             retention,
             twilio,
+            prices,
             providers: own,
             routes,
         }
@@ -185,6 +193,7 @@ impl TwilioAccount {
             auth_tokens: section.secrets("auth_tokens", "TWILIO_AUTH_TOKEN"),
             api_key_sid: sid(section, "api_key_sid", "SK"),
             api_key_secret: section.secret("api_key_secret", "TWILIO_API_KEY_SECRET"),
+            numbers: numbers(section),
             api_base_url: section
                 .parsed("api_base_url", "https://api.twilio.com", api_base_url)
                 .map_or_else(String::new, |url| url.value),
@@ -204,6 +213,12 @@ impl TwilioAccount {
         account
     }
 
+    /// Whether it may be called by `number`, or call from it.
+    #[must_use]
+    pub fn has(&self, number: &str) -> bool {
+        self.numbers.is_empty() || self.numbers.iter().any(|own| own == number)
+    }
+
     /// User and password for the REST API: the API key, else the account's own.
     #[must_use]
     pub fn rest_credential(&self) -> Option<(&str, &Secret)> {
@@ -213,6 +228,26 @@ impl TwilioAccount {
             _ => None,
         }
     }
+}
+
+fn numbers(section: &mut Section<'_>) -> Vec<String> {
+    let texts = section.texts("numbers", "+4930123456");
+    let read = |text: Located<String>| {
+        if is_e164(&text.value) {
+            return Some(text.value);
+        }
+        let what = format!("`{}` takes numbers of + and 7 to 15 digits", section.name("numbers"));
+        section.fault(&text.place, what, "write numbers = [\"+4930123456\"]");
+        None
+    };
+    texts.into_iter().filter_map(read).collect()
+}
+
+/// + and 7 to 15 digits, the first not 0 (ITU-T E.164 §6).
+#[must_use]
+pub(crate) fn is_e164(text: &str) -> bool {
+    let Some(digits) = text.strip_prefix('+') else { return false };
+    (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0')
 }
 
 fn sid(section: &mut Section<'_>, key: &'static str, prefix: &'static str) -> Option<String> {

@@ -63,6 +63,11 @@ fn a_bad_file_is_refused_at_its_line_and_column_with_advice() {
              write public_url = \"https://a.example\"",
         ),
         (
+            "[tenants.a.twilio]\nnumbers = [\"030 123456\"]",
+            "p.toml:2:12: `tenants.a.twilio.numbers` takes numbers of + and 7 to 15 digits; \
+             write numbers = [\"+4930123456\"]",
+        ),
+        (
             "[server]\npublic_url = \"https://a.example?b\"",
             "p.toml:2:14: `server.public_url` has no query and no fragment; \
              write public_url = \"https://voice.example.com\"",
@@ -603,6 +608,24 @@ fn a_price_of_ones_own_holds_from_its_day_and_names_its_provider_or_its_kind() {
     assert_eq!(at("2026-10-31"), None);
     assert_eq!(at("2026-11-01"), Some((1_500_000, "house-2026@2026-11-01".into())));
     assert_eq!(at("2027-06-01"), Some((1_250_000, "house-2027@2027-01-01".into())));
+}
+
+#[test]
+fn a_tenants_own_prices_go_before_everybodys_for_its_calls_alone() {
+    let text = "[providers.openai]\nkind = \"openai\"\nkey = { env = \"KEY\" }\n[tenants.acme.prices.deal]\n\
+         providers = [\"openai\"]\nmodels = [\"gpt-realtime*\"]\nfrom = \"2026-11-01\"\naudio_out = 1.5\n\
+         [tenants.other]\n";
+    let config = Config::parse(&sources(text)).unwrap();
+    let usage = patchbay_core::Usage { kind: "response".into(), audio_out: 1_000_000, ..Default::default() };
+    let cost = |tenant: &str, model: &str| {
+        let at = crate::calendar::Date::parse("2026-11-21").unwrap().days() * crate::calendar::DAY_MS;
+        let cost = config.prices_of(&config.tenants[tenant]).cost("openai", model, &usage, at);
+        cost.map(|cost| (cost.micro_usd, cost.version.starts_with("acme/deal@")))
+    };
+    assert_eq!(cost("acme", "gpt-realtime-2.1"), Some((1_500_000, true)), "though everybody's is narrower");
+    assert_eq!(cost("acme", "gpt-4o-mini-realtime-preview").map(|(_, own)| own), Some(false));
+    assert_eq!(cost("other", "gpt-realtime-2.1"), Some((64_000_000, false)));
+    assert!(config.to_toml().contains("[tenants.acme.prices.deal]"));
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn bill(app: &App, config: &Config, form: &TwilioForm) {
         called: form.get("To").unwrap_or_default(),
         seconds,
     };
-    app.till.telephone.take(&bill, &config.prices.list, &tenant.spend, UnixMs::now());
+    app.till.telephone.take(&bill, &config.prices_of(tenant), &tenant.spend, UnixMs::now());
 }
 
 fn note(app: &App, form: &TwilioForm) {

@@ -308,6 +308,36 @@ async fn a_refused_call_hears_the_fallback() {
 }
 
 #[tokio::test]
+async fn a_webhook_for_a_number_that_is_not_the_tenants_is_refused_and_says_why() {
+    let numbers = ("PATCHBAY__TENANTS__DEFAULT__TWILIO__NUMBERS", "+4930654321, +15005550006");
+    let house = house(&[numbers]);
+    let mut other = usual();
+    other[3].1 = "+4930999999";
+    let refused = house.signed(VOICE, &other).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    let why = "`To` is none of the numbers in `tenants.default.twilio.numbers`.";
+    assert!(
+        refused.body.contains("\"code\":\"number_not_listed\"") && refused.body.contains(why),
+        "{}",
+        refused.body
+    );
+    assert!(
+        house.metric("patchbay_calls_refused_total{reason=\"number\"} 1"),
+        "{}",
+        house.app.metrics.text()
+    );
+    assert_eq!(house.signed(VOICE, &other[..3]).await.status, StatusCode::FORBIDDEN, "no `To` at all");
+    assert_eq!((house.calls.started(), house.app.admission.calls()), (0, 0));
+    assert!(house.signed(VOICE, &usual()).await.body.contains("<Connect>"));
+    // Of a call that is made by Twilio for the tenant, ours is the number that calls.
+    let mut outbound = other.clone();
+    outbound[0].1 = "CA000000000000000000000000000000a2";
+    outbound[2].1 = "+15005550006";
+    outbound.push(("Direction", "outbound-api"));
+    assert!(house.signed(VOICE, &outbound).await.body.contains("<Connect>"));
+}
+
+#[tokio::test]
 async fn a_resume_answers_by_how_the_call_stands() {
     let live = house(&[]);
     let first = live.signed(VOICE, &usual()).await;
@@ -552,6 +582,10 @@ async fn an_outbound_call_is_off_by_default_limited_by_prefix_and_dials_the_mode
     ]);
     assert!(open.send(create("+4989123456")).await.body.contains("number_not_allowed"));
     assert_eq!(open.send(create("12")).await.status, StatusCode::BAD_REQUEST);
+    let listed = ("PATCHBAY__TENANTS__DEFAULT__TWILIO__NUMBERS", "+4930654321");
+    let not_ours =
+        house(&[key, (&allow, "true"), (&prefixes, "+4930"), listed]).send(create("+4930123456")).await;
+    assert!(not_ours.body.contains("none of the tenant's twilio.numbers"), "{}", not_ours.body);
     let placed = open.send(create("+4930123456")).await;
     assert_eq!(placed.status, StatusCode::CREATED, "{}", placed.body);
     assert_eq!(open.calls.started(), 0, "nobody has answered yet");

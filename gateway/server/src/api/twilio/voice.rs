@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
@@ -34,11 +35,27 @@ pub async fn answer(
         Ok(form) => form,
         Err(reason) => return app.refuse_twilio("/twilio/voice/{tenant}/{route}", reason),
     };
+    if let Err(error) = check_number(&app, owner, &form) {
+        return error.into_response();
+    }
     let Some((tenant, route, provider)) = config.route(&tenant, &route) else {
         return unknown(&app, "route");
     };
     let ringing = Ringing { app: &app, config: &config, tenant: &tenant, route: &route, provider: &provider };
     ringing.answer(&form)
+}
+
+/// A tenant that lists its numbers takes no call for another: it may be a webhook that was left on a number that is
+/// somebody else's by now, or another tenant's in the same account.
+fn check_number(app: &App, tenant: &Tenant, form: &TwilioForm) -> Result<(), ApiError> {
+    let name = if is_outbound(form) { "From" } else { "To" };
+    if form.get(name).is_some_and(|number| tenant.twilio.has(number)) || tenant.twilio.numbers.is_empty() {
+        return Ok(());
+    }
+    app.metrics.refused("number");
+    tracing::warn!(tenant = tenant.name, "call refused: {name} is none of the tenant's twilio.numbers");
+    let message = format!("`{name}` is none of the numbers in `tenants.{}.twilio.numbers`.", tenant.name);
+    Err(ApiError::new(StatusCode::FORBIDDEN, "number_not_listed", message))
 }
 
 /// On this machine alone a slip of the fingers is told; strangers learn no names.
@@ -105,12 +122,15 @@ impl Ringing<'_> {
     }
 }
 
+fn is_outbound(form: &TwilioForm) -> bool {
+    form.get("Direction").is_some_and(|direction| direction.starts_with("outbound"))
+}
+
 /// Who talks to whom, as Twilio says it.
 fn parties(form: &TwilioForm) -> Parties {
     let number = |name| form.party(name).map(|number| Private::new(number.to_owned()));
-    let is_outbound = form.get("Direction").is_some_and(|direction| direction.starts_with("outbound"));
     Parties {
-        direction: if is_outbound { "outbound" } else { "inbound" },
+        direction: if is_outbound(form) { "outbound" } else { "inbound" },
         caller: number("From"),
         called: number("To"),
         external_id: None,
