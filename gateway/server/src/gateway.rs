@@ -162,6 +162,7 @@ impl Gateway {
             let app = app.clone();
             aides.spawn(async move { registry.follow(&app).await });
         }
+        aides.spawn(api::twilio::minutes::keep_settled(app.clone()));
         aides.spawn(async move {
             if let Err(error) = reload.run().await {
                 tracing::error!(%error, "the configuration cannot be reloaded");

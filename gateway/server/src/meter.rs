@@ -9,9 +9,11 @@ use patchbay_store::{Private, Quality, UnixMs, UsageRow};
 use crate::metrics::Metrics;
 use crate::spend::{Reservation, Verdict};
 
+mod owed;
 mod telephone;
 mod till;
 
+pub use owed::{Due, PhoneCall};
 pub use telephone::{PhoneBill, Telephone};
 pub use till::{Sink, Till};
 

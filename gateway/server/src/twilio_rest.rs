@@ -77,6 +77,13 @@ struct Created {
     sid: String,
 }
 
+/// A call as Twilio keeps it. The duration is a text, and null until the call is over.
+#[derive(Deserialize)]
+struct Placed {
+    status: String,
+    duration: Option<String>,
+}
+
 #[derive(Deserialize)]
 struct Complaint {
     #[serde(default)]
@@ -151,13 +158,31 @@ impl TwilioRest {
         self.post(account, &path, &[("Twiml", twiml)]).await.map(|_| ())
     }
 
+    /// Seconds that a phone call lasted; `None`: it is not over.
+    ///
+    /// # Errors
+    /// [`TwilioError`]
+    pub async fn lasted(&self, account: &TwilioAccount, call_sid: &str) -> Result<Option<u64>, TwilioError> {
+        let path = format!("Calls/{call_sid}.json");
+        let body = self.send(request(account, Method::GET, &path, &[])?).await?;
+        let call: Placed = serde_json::from_slice(&body).map_err(|_| TwilioError::Answer)?;
+        match (call.status.as_str(), call.duration) {
+            ("completed", Some(seconds)) => seconds.parse().map(Some).map_err(|_| TwilioError::Answer),
+            ("busy" | "failed" | "no-answer" | "canceled", _) => Ok(Some(0)),
+            _ => Ok(None),
+        }
+    }
+
     async fn post(
         &self,
         account: &TwilioAccount,
         path: &str,
         fields: &[(&str, &str)],
     ) -> Result<Bytes, TwilioError> {
-        let request = request(account, path, fields)?;
+        self.send(request(account, Method::POST, path, fields)?).await
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Bytes, TwilioError> {
         timeout(ANSWER_WITHIN, self.exchange(request)).await.unwrap_or(Err(TwilioError::Timeout))
     }
 
@@ -176,6 +201,7 @@ impl TwilioRest {
 
 fn request(
     account: &TwilioAccount,
+    method: Method,
     path: &str,
     fields: &[(&str, &str)],
 ) -> Result<Request<Full<Bytes>>, TwilioError> {
@@ -186,7 +212,7 @@ fn request(
     basic.set_sensitive(true);
     let body = form::encode(fields.iter().copied());
     Request::builder()
-        .method(Method::POST)
+        .method(method)
         .uri(format!("{}/2010-04-01/Accounts/{sid}/{path}", account.api_base_url))
         .header(AUTHORIZATION, basic)
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -200,7 +226,7 @@ mod tests {
 
     use axum::Router;
     use axum::http::{HeaderMap, StatusCode, Uri};
-    use axum::routing::post;
+    use axum::routing::any;
 
     use super::*;
     use crate::config::{Config, Sources};
@@ -220,7 +246,7 @@ mod tests {
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(post(answer))).await });
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(any(answer))).await });
         let mut sources = Sources::default();
         sources.set("OPENAI_API_KEY", "sk-x");
         sources.set("TWILIO_AUTH_TOKEN", "token");
@@ -251,6 +277,24 @@ mod tests {
         assert_eq!(TwilioRest::new().hang_up(&account, "CA1").await, Ok(()));
         let redirected = TwilioRest::new().redirect(&account, "CA1", "<Response/>").await;
         assert_eq!(redirected, Err(TwilioError::Refused { status: 404, code: 20404 }));
+    }
+
+    #[tokio::test]
+    async fn how_long_a_call_lasted_is_known_when_it_is_over() {
+        let table = [
+            ("{\"sid\":\"CA1\",\"status\":\"completed\",\"duration\":\"61\"}", Ok(Some(61))),
+            ("{\"status\":\"in-progress\",\"duration\":null}", Ok(None)),
+            ("{\"status\":\"completed\",\"duration\":null}", Ok(None)),
+            ("{\"status\":\"no-answer\",\"duration\":\"0\"}", Ok(Some(0))),
+            ("{\"status\":\"completed\",\"duration\":\"-1\"}", Err(TwilioError::Answer)),
+            ("[]", Err(TwilioError::Answer)),
+        ];
+        for (answer, expected) in table {
+            let (account, seen) = twilio(StatusCode::OK, answer).await;
+            assert_eq!(TwilioRest::new().lasted(&account, "CA1").await, expected, "{answer}");
+            let (path, _, body) = seen.lock().unwrap()[0].clone();
+            assert_eq!((path, body), (format!("/2010-04-01/Accounts/{SID}/Calls/CA1.json"), String::new()));
+        }
     }
 
     #[tokio::test]

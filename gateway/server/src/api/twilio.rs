@@ -4,6 +4,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 pub mod media;
+pub mod minutes;
 pub mod phone;
 pub mod request;
 pub mod resume;

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use patchbay_core::EndReason;
-use patchbay_store::UnixMs;
+use patchbay_store::{Quality, UnixMs};
 
 use super::request::TwilioForm;
 use crate::app::App;
@@ -49,6 +49,7 @@ fn bill(app: &App, config: &Config, form: &TwilioForm) {
         direction: if is_outbound { "outbound" } else { "inbound" },
         called: form.get("To").unwrap_or_default(),
         seconds,
+        quality: Quality::Exact,
     };
     app.till.telephone.take(&bill, &config.prices_of(tenant), &tenant.spend, UnixMs::now());
 }

@@ -74,6 +74,13 @@ impl Remembering {
         self.0.lock().unwrap().plans.len()
     }
 
+    fn lasted_ms(&self, duration_ms: u64) {
+        self.finish(EndReason::CallerHungUp, None);
+        for record in self.0.lock().unwrap().records.values_mut() {
+            record.duration_ms = duration_ms;
+        }
+    }
+
     fn finish(&self, reason: EndReason, fault: Option<Fault>) {
         for record in self.0.lock().unwrap().records.values_mut() {
             record.state = "ended";

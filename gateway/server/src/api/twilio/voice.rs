@@ -17,6 +17,7 @@ use crate::admission::{Applicant, Refused, Ticket, units};
 use crate::api::error::ApiError;
 use crate::app::App;
 use crate::config::{Config, Provider, Route, Tenant};
+use crate::meter::PhoneCall;
 use crate::plan::{self, Phone, Target};
 use crate::scribe::Parties;
 use crate::secret::Private;
@@ -107,6 +108,14 @@ impl Ringing<'_> {
             plan::phone_call(id, target, phone, self.config, Box::new(ticket)).map_err(|e| failed(&e))?;
         plan.bill.reservation = reservation;
         app.calls.start(plan).map_err(|error| failed(&error))?;
+        app.till.telephone.begin(PhoneCall {
+            call_sid: form.call_sid.clone(),
+            tenant: self.tenant.name.clone(),
+            route: self.route.name.clone(),
+            call: id.to_owned(),
+            direction: parties.direction,
+            called: Private::new(form.get("To").unwrap_or_default().to_owned()),
+        });
         tracing::info!(
             call = id,
             call_sid = form.call_sid,

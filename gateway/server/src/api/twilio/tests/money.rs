@@ -1,8 +1,11 @@
 //! Webhooks and money.
 
+use std::time::Duration;
+
 use patchbay_store::UnixMs;
 
 use super::*;
+use crate::api::twilio::minutes;
 
 /// One call at a time, of which half a dollar is set aside, and nothing more.
 const LIMIT: [(&str, &str); 2] = [
@@ -21,7 +24,14 @@ fn completed(call_sid: &'static str, seconds: &'static str) -> Vec<(&'static str
 }
 
 fn with_a_phone_price() -> House {
+    with_a_phone_price_and(&[])
+}
+
+fn with_a_phone_price_and(list: &[(&str, &str)]) -> House {
     let mut sources = Sources::default();
+    for (name, value) in list {
+        sources.set(name, value);
+    }
     sources.set("OPENAI_API_KEY", "sk-x");
     sources.set("TWILIO_AUTH_TOKEN", TOKEN);
     sources.set("PATCHBAY__SERVER__PUBLIC_URL", "https://gw.example.com");
@@ -122,6 +132,54 @@ async fn minutes_of_the_telephone_count_once_however_often_twilio_tells_them() {
         usage.body
     );
     assert!(!usage.body.contains("+4930654321"), "a row is kept for years, and names no number");
+}
+
+/// A Twilio that keeps every call as completed after 61 seconds.
+async fn twilio_that_knows() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let path = format!("/2010-04-01/Accounts/{ACCOUNT}/Calls/{CALL}.json");
+    let call = || async { "{\"status\":\"completed\",\"duration\":\"61\"}" };
+    let router = Router::new().route(&path, axum::routing::get(call));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    base
+}
+
+#[tokio::test]
+async fn minutes_that_twilio_never_tells_are_estimated_and_then_asked_for() {
+    let house = with_a_phone_price_and(&[
+        ("TWILIO_ACCOUNT_SID", ACCOUNT),
+        ("PATCHBAY__TENANTS__DEFAULT__TWILIO__API_BASE_URL", &twilio_that_knows().await),
+    ]);
+    house.signed(VOICE, &usual()).await;
+    let over = std::time::Instant::now();
+    minutes::look(&house.app, over).await;
+    house.calls.lasted_ms(30_000);
+    for wait in [0, 59] {
+        minutes::look(&house.app, over + Duration::from_secs(wait)).await;
+        assert_eq!(house.spent(), 0, "the callback may still come");
+    }
+    minutes::look(&house.app, over + Duration::from_secs(60)).await;
+    assert_eq!(house.spent(), 20_000, "Twilio says 61 s, whatever was estimated");
+    house.signed("/twilio/status", &completed(CALL, "61")).await;
+    assert_eq!(house.spent(), 20_000, "a callback that comes after all adds nothing");
+    let usage = house.get("/v1/usage", Some("pbk_of-default")).await.body;
+    assert!(usage.contains("\"rows\":1") && usage.contains("\"estimated_rows\":0"), "{usage}");
+}
+
+#[tokio::test]
+async fn minutes_that_nobody_can_be_asked_for_stay_an_estimate_until_they_are_told() {
+    let house = with_a_phone_price();
+    house.signed(VOICE, &usual()).await;
+    house.calls.lasted_ms(30_000);
+    let over = std::time::Instant::now();
+    minutes::look(&house.app, over).await;
+    minutes::look(&house.app, over + Duration::from_secs(60)).await;
+    assert_eq!(house.spent(), 10_000);
+    let usage = house.get("/v1/usage", Some("pbk_of-default")).await.body;
+    assert!(usage.contains("\"rows\":1") && usage.contains("\"estimated_rows\":1"), "{usage}");
+    house.signed("/twilio/status", &completed(CALL, "61")).await;
+    assert_eq!(house.spent(), 20_000, "the callback comes late, and is surer");
 }
 
 #[tokio::test]
