@@ -10,6 +10,7 @@ mod house;
 mod keeping;
 mod leak;
 mod money;
+mod outage;
 mod realtime;
 mod realtime_sdk;
 mod signature_interop;

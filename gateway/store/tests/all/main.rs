@@ -9,5 +9,6 @@ mod places;
 mod postgres;
 mod privacy;
 mod rows;
+mod small_disk;
 mod suite;
 mod tenants;

@@ -1,7 +1,5 @@
 //! Databases that go away under load, and come back: no usage row is lost, and the sums are exact.
 
-use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -11,6 +9,7 @@ use crate::journal::spill;
 use crate::places::master;
 use crate::postgres::PostgresServer;
 use crate::rows::{call, said, used};
+use crate::small_disk::SmallDisk;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -71,8 +70,8 @@ async fn sqlite_and_spill_on_a_full_disk_lose_no_usage() {
         println!("no small disk without root: what is full is tried where tests run as root");
         return;
     };
-    let store = open(&format!("sqlite://{}/patchbay.db", disk.0.display()), &master()).await.unwrap();
-    let writer = Writer::start(store.clone(), spill(disk.0), &master()).unwrap();
+    let store = open(&format!("sqlite://{}/patchbay.db", disk.path().display()), &master()).await.unwrap();
+    let writer = Writer::start(store.clone(), spill(disk.path()), &master()).unwrap();
     for first in (0..2_000).step_by(100) {
         load(&writer, first..first + 100);
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -88,29 +87,4 @@ async fn sqlite_and_spill_on_a_full_disk_lose_no_usage() {
     assert!(writer.flush(LONG).await, "{:?}", writer.counters());
     sums_are_exact(&*store, 2_000).await;
     assert!(writer.close(LONG).await);
-}
-
-/// 2 MiB of tmpfs, unmounted when dropped.
-struct SmallDisk<'a>(&'a Path);
-
-impl<'a> SmallDisk<'a> {
-    fn mount(at: &'a Path) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(at);
-        let mounted = mount.output().is_ok_and(|out| out.status.success());
-        mounted.then_some(Self(at))
-    }
-
-    fn grow(&self) {
-        let mut mount = Command::new("mount");
-        mount.args(["-o", "remount,size=256m"]).arg(self.0);
-        assert!(mount.status().unwrap().success());
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        // The database is closed a little later than the test ends.
-        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
-    }
 }
