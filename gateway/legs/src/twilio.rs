@@ -33,8 +33,8 @@ pub static ENDPOINT: EndpointDef = EndpointDef {
 const FORMATS: &[Format] =
     &[Format::PCMU, Format::PCMA, Format::L16_8K, Format::L16_16K, Format::L16_24K];
 
-/// `start` has to come within this of the transport.
-const START_WITHIN: Duration = Duration::from_secs(10);
+/// `start` has to come within this of the transport, unless the configuration says otherwise, in milliseconds.
+const START_WITHIN_MS: u64 = 10_000;
 /// Longest ingress message; Twilio's own have 350 bytes.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
@@ -46,6 +46,8 @@ pub struct Config {
     pub call_sid: Option<String>,
     /// `AccountSid`. Not checked when absent.
     pub account_sid: Option<String>,
+    /// `start` has to come within this of the transport; 10 s when absent.
+    pub start_timeout_ms: Option<u64>,
 }
 
 impl Config {
@@ -218,7 +220,8 @@ impl Leg for Twilio {
             }
             Wire::Opened => {
                 if let Phase::Waiting { until: until @ None, .. } = &mut self.phase {
-                    *until = Some(now + START_WITHIN);
+                    let within_ms = self.config.start_timeout_ms.unwrap_or(START_WITHIN_MS);
+                    *until = Some(now + Duration::from_millis(within_ms));
                 }
                 Ok(())
             }
@@ -484,6 +487,18 @@ mod tests {
 
     fn play(payload: &'static [u8]) -> Command {
         Command::Play(Frame::live(Format::PCMU, Payload::Raw(Bytes::from_static(payload)), MediaTime::ZERO))
+    }
+
+    #[test]
+    fn a_stream_that_does_not_start_within_what_is_configured_is_given_up() {
+        let configured = Config { start_timeout_ms: Some(700), ..Config::default() };
+        for (config, within_ms) in [(Config::default(), START_WITHIN_MS), (configured, 700)] {
+            let (mut leg, mut out) = (Twilio::new(config, MEDIA), Outbox::default());
+            leg.on_wire(Wire::Opened, at(5), &mut out).unwrap();
+            assert_eq!(leg.poll_timeout(), Some(at(5 + within_ms)));
+            assert_eq!(leg.on_timeout(at(4 + within_ms), &mut out), Ok(()));
+            assert!(leg.on_timeout(at(5 + within_ms), &mut out).is_err());
+        }
     }
 
     #[test]

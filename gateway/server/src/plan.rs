@@ -73,7 +73,11 @@ pub fn phone_call(
         config: call_config(target, config),
         caller: LegPlan {
             kind: "twilio".into(),
-            config: json!({ "call_sid": phone.call_sid, "account_sid": phone.account_sid }),
+            config: json!({
+                "call_sid": phone.call_sid,
+                "account_sid": phone.account_sid,
+                "start_timeout_ms": u64::try_from(config.limits.start_timeout.as_millis()).unwrap_or(u64::MAX),
+            }),
             ingress: Format::PCMU,
             egress: Format::PCMU,
         },
