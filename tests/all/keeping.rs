@@ -62,6 +62,10 @@ async fn a_tenant_put_into_the_database_takes_calls_with_a_sealed_key_at_once() 
     assert_eq!(names, ["acme", "default"], "the first tenant of the database takes nobody's place");
     let unclear = stage.get("/v1/calls?limit=many", &key).await;
     assert!(unclear.starts_with("HTTP/1.1 400") && unclear.contains("\"param\":\"query\""), "{unclear}");
+    for query in ["calls?limit=many", "calls?limt=1", "audit?after=x"] {
+        let unclear = stage.admin(&format!("/admin/{query}")).await;
+        assert!(unclear.starts_with("HTTP/1.1 400") && unclear.contains("\"param\":\"query\""), "{unclear}");
+    }
     let shown = stage.admin("/admin/tenants/acme").await;
     assert!(!shown.contains("sk-canary-4711"), "{shown}");
     let bad = stage.order("PUT /admin/tenants/acme", TOML, "[limits]\ncalls_max = 0\n").await;

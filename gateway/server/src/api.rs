@@ -12,6 +12,7 @@ use axum::routing::{get, post};
 use crate::app::App;
 
 pub mod admin;
+mod asked;
 pub mod caller;
 pub mod calls;
 pub mod client_secrets;

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -18,6 +18,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::asked::Asked;
 use super::error::ApiError;
 use crate::app::App;
 use crate::drain::Phase;
@@ -135,6 +136,7 @@ fn store_failed(error: &StoreError) -> ApiError {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct AuditQuery {
     tenant: Option<String>,
     #[serde(default)]
@@ -147,7 +149,7 @@ const fn fifty() -> u32 {
     50
 }
 
-async fn audit(State(app): State<Arc<App>>, Query(query): Query<AuditQuery>) -> Result<Response, ApiError> {
+async fn audit(State(app): State<Arc<App>>, Asked(query): Asked<AuditQuery>) -> Result<Response, ApiError> {
     let store = registry(&app)?.store();
     let rows = store.audit(query.tenant.as_deref(), query.after, query.limit.clamp(1, 500)).await?;
     let next = rows.last().map(|row| row.seq);

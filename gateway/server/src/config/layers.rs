@@ -225,9 +225,11 @@ fn plain_server(variables: &BTreeMap<String, String>, written: Option<&str>) -> 
             put(&mut table, &["limits", key], name, Value::Loose(value.into()));
         }
     }
-    if let Some(value) = variable(variables, "PATCHBAY_SIGNING_KEY") {
-        let name = "PATCHBAY_SIGNING_KEY";
-        put(&mut table, &["credentials", "signing_keys"], name, Value::Loose(value.into()));
+    let keys = [("PATCHBAY_SIGNING_KEY", "signing_keys"), ("PATCHBAY_ADMIN_KEY", "admin_key")];
+    for (name, key) in keys {
+        if let Some(value) = variable(variables, name) {
+            put(&mut table, &["credentials", key], name, Value::Loose(value.into()));
+        }
     }
     let (host, port) = (variable(variables, "SERVER_HOST"), variable(variables, "SERVER_PORT"));
     let name = match (host, port) {

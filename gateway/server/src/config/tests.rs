@@ -640,6 +640,14 @@ fn what_has_no_price_is_told_and_a_spend_limit_that_cannot_see_it_too() {
 }
 
 #[test]
+fn the_operators_key_is_taken_from_its_plain_variable_and_printed_nowhere() {
+    let config =
+        Config::parse(&variables(&[("OPENAI_API_KEY", "x"), ("PATCHBAY_ADMIN_KEY", "canary")])).unwrap();
+    assert_eq!(config.credentials.admin_key.as_ref().map(|key| key.expose()), Some("canary"));
+    assert!(!config.to_toml().contains("canary"));
+}
+
+#[test]
 fn without_a_database_nothing_is_kept_and_a_notice_says_so() {
     let config = Config::parse(&sources(PARROT)).unwrap();
     assert_eq!((config.storage.address(), config.storage.spill().is_none()), ("memory:", true));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use patchbay_core::EndReason;
@@ -13,6 +13,7 @@ use patchbay_store::{CallFilter, Subject};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::api::asked::Asked;
 use crate::api::calls::{of_page, one};
 use crate::api::error::ApiError;
 use crate::app::App;
@@ -22,6 +23,7 @@ use crate::secret::Private;
 const FLUSH: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Which {
     tenant: Option<String>,
     after: Option<String>,
@@ -31,13 +33,14 @@ pub(super) struct Which {
 /// `GET /admin/calls?tenant=&after=&limit=`: the latest first.
 pub(super) async fn list(
     State(app): State<Arc<App>>,
-    Query(which): Query<Which>,
+    Asked(which): Asked<Which>,
 ) -> Result<Response, ApiError> {
     let filter = CallFilter { tenant: which.tenant, ..CallFilter::default() };
     of_page(&app, &filter, which.after, which.limit).await
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Whose {
     tenant: String,
 }
@@ -46,7 +49,7 @@ pub(super) struct Whose {
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-    Query(whose): Query<Whose>,
+    Asked(whose): Asked<Whose>,
 ) -> Result<Response, ApiError> {
     one(&app, &whose.tenant, &id).await
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use patchbay_store::UnixMs;
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::registry;
+use crate::api::asked::Asked;
 use crate::api::error::ApiError;
 use crate::app::App;
 use crate::secret::Secret;
@@ -48,6 +49,7 @@ pub(super) async fn show(
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Revision {
     /// What the change is based on; a change that came between is a conflict.
     revision: Option<u64>,
@@ -57,7 +59,7 @@ pub(super) struct Revision {
 pub(super) async fn put(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
-    Query(query): Query<Revision>,
+    Asked(query): Asked<Revision>,
     headers: HeaderMap,
     body: String,
 ) -> Result<Response, ApiError> {
