@@ -26,6 +26,8 @@ pub mod twilio;
 pub mod usage;
 
 #[cfg(test)]
+mod remembering;
+#[cfg(test)]
 mod tests;
 
 use cross_origin::cross_origin;

@@ -1,9 +1,8 @@
 //! `/v1` as its callers meet it: two tenants, every route, every kind of credential.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
@@ -13,21 +12,18 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
-use patchbay_core::EndReason;
-use patchbay_legs::ConfigError;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use super::remembering::Remembering;
 use crate::api;
-use crate::app::{App, AppParts, CallTable};
-use crate::calls::CallPlan;
+use crate::app::{App, AppParts};
 use crate::config::{self, Config, Origin, Sources};
 use crate::credential::api_key::ApiKey;
 use crate::credential::{Scope, Scopes, Sending};
 use crate::journal::CallRecord;
 use crate::secret::Private;
-use crate::transport::PortPending;
 
 const ONE: &str = "the key of tenant one, chosen by itself";
 const TWO: &str = "the key of tenant two, chosen by itself";
@@ -59,39 +55,6 @@ secret = { env = "JWT" }
 issuer = "https://login.example.com/"
 audience = "two"
 "#;
-
-/// Calls that only remember who ended them.
-#[derive(Clone, Default)]
-struct Remembering(Arc<Mutex<Remembered>>);
-
-#[derive(Default)]
-struct Remembered {
-    records: BTreeMap<String, CallRecord>,
-    ended: Vec<String>,
-}
-
-impl CallTable for Remembering {
-    fn start(&self, _plan: CallPlan) -> Result<(), ConfigError> {
-        Ok(())
-    }
-
-    fn attach(&self, _id: &str, _pending: PortPending) {}
-
-    fn end(&self, id: &str, _reason: EndReason) -> bool {
-        self.0.lock().unwrap().ended.push(id.to_owned());
-        true
-    }
-
-    fn record(&self, id: &str) -> Option<CallRecord> {
-        self.0.lock().unwrap().records.get(id).cloned()
-    }
-
-    fn list(&self) -> Vec<CallRecord> {
-        self.0.lock().unwrap().records.values().cloned().collect()
-    }
-
-    fn drop_ended(&self) {}
-}
 
 struct House {
     app: Arc<App>,

@@ -1,23 +1,20 @@
 //! Webhooks as Twilio meets them: the public router, with a table of calls that only remembers.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use patchbay_core::{EndReason, Fault, Outcome};
-use patchbay_legs::ConfigError;
 use tower::ServiceExt;
 
 use super::signature::sign;
 use crate::api;
-use crate::app::{App, AppParts, CallTable};
-use crate::calls::CallPlan;
+use crate::api::remembering::Remembering;
+use crate::app::{App, AppParts};
 use crate::config::{self, Config, Origin, Sources};
 use crate::form;
-use crate::journal::CallRecord;
-use crate::transport::{DialSpec, Dialer, ListenLimits, Listener, PortPending};
+use crate::transport::{DialSpec, Dialer, ListenLimits, Listener};
 
 mod money;
 
@@ -25,49 +22,6 @@ const TOKEN: &str = "12345";
 const CALL: &str = "CA000000000000000000000000000000a1";
 const ACCOUNT: &str = "AC000000000000000000000000000000b2";
 const VOICE: &str = "/twilio/voice/default/default";
-
-/// Remembers what it was asked.
-#[derive(Clone, Default)]
-struct Remembering(Arc<Mutex<Remembered>>);
-
-#[derive(Default)]
-struct Remembered {
-    plans: Vec<CallPlan>,
-    records: BTreeMap<String, CallRecord>,
-    attached: Vec<String>,
-    ended: Vec<String>,
-    pending: Vec<PortPending>,
-}
-
-impl CallTable for Remembering {
-    fn start(&self, plan: CallPlan) -> Result<(), ConfigError> {
-        let mut memory = self.0.lock().unwrap();
-        memory.records.insert(plan.id.to_string(), CallRecord::new(&plan.id, &plan.tenant, &plan.route));
-        memory.plans.push(plan);
-        Ok(())
-    }
-
-    fn attach(&self, id: &str, pending: PortPending) {
-        let mut memory = self.0.lock().unwrap();
-        memory.attached.push(id.to_owned());
-        memory.pending.push(pending);
-    }
-
-    fn end(&self, id: &str, _reason: EndReason) -> bool {
-        self.0.lock().unwrap().ended.push(id.to_owned());
-        true
-    }
-
-    fn record(&self, id: &str) -> Option<CallRecord> {
-        self.0.lock().unwrap().records.get(id).cloned()
-    }
-
-    fn list(&self) -> Vec<CallRecord> {
-        self.0.lock().unwrap().records.values().cloned().collect()
-    }
-
-    fn drop_ended(&self) {}
-}
 
 impl Remembering {
     fn started(&self) -> usize {
