@@ -15,6 +15,7 @@ use crate::cashier::Cashier;
 use crate::meter::Metered;
 use crate::metrics::Metrics;
 use crate::overload::{Level, Overload};
+use crate::pauses::{Pause, Pauses};
 use crate::recorder::Recorder;
 use crate::recording::Recording;
 use crate::scribe::Scribe;
@@ -139,6 +140,7 @@ pub struct Journal {
     overload: Arc<Overload>,
     recording: Option<Recording>,
     dialled_at: Option<Instant>,
+    pauses: Pauses,
 }
 
 /// Where a journal writes to.
@@ -162,7 +164,17 @@ impl Journal {
     #[must_use]
     pub fn new(desks: Desks) -> Self {
         let Desks { record, metrics, recorder, cashier, scribe, overload } = desks;
-        Self { record, metrics, recorder, cashier, scribe, overload, recording: None, dialled_at: None }
+        Self {
+            record,
+            metrics,
+            recorder,
+            cashier,
+            scribe,
+            overload,
+            recording: None,
+            dialled_at: None,
+            pauses: Pauses::default(),
+        }
     }
 
     /// The call's sound is recorded, too.
@@ -224,6 +236,8 @@ impl Journal {
         if let Some(scribe) = &mut self.scribe {
             scribe.event(now, leg, event);
         }
+        let pause = self.pauses.event(now, event);
+        self.paused(pause);
         match event {
             Event::LegUp if leg == LegId(0) => {
                 self.metrics.set_up(now.saturating_since(Instant::ZERO));
@@ -262,6 +276,8 @@ impl Journal {
         if let Some(scribe) = &mut self.scribe {
             scribe.fact(now, fact);
         }
+        let pause = self.pauses.fact(now, fact);
+        self.paused(pause);
         match fact {
             Fact::Answered { after_us } => {
                 self.metrics.answered(Duration::from_micros(*after_us));
@@ -297,6 +313,14 @@ impl Journal {
             Fact::AudioDropped { span, .. } => self.metrics.audio_dropped(span.to_duration()),
             Fact::FrameLost { .. } => self.metrics.message_dropped("frame_lost"),
             Fact::CallerDetached | Fact::CallerReturned => {}
+        }
+    }
+
+    fn paused(&self, pause: Option<Pause>) {
+        match pause {
+            Some(Pause::BargeIn(after)) => self.metrics.barged_in(after),
+            Some(Pause::DeadAir(span)) => self.metrics.dead_air(span),
+            None => {}
         }
     }
 

@@ -20,6 +20,7 @@ pub mod log;
 pub mod meter;
 pub mod metrics;
 pub mod overload;
+mod pauses;
 pub mod plan;
 pub mod prompts;
 pub mod recorder;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use patchbay_core::Down;
 use patchbay_store::{Counters, Quality, UsageRow};
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -13,66 +12,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+mod label;
+
+use self::label::{Code, KNOWN_CODES, Kind, Limit, Provider, Reason, Request, Tokens};
 use crate::overload::Level;
-
-/// Distinct error codes of providers that get a series of their own; the rest is `other`.
-const KNOWN_CODES: &[&str] = &[
-    "session_expired",
-    "invalid_api_key",
-    "insufficient_quota",
-    "rate_limit_exceeded",
-    "inference_rate_limit_exceeded",
-    "model_not_found",
-    "server_error",
-    "invalid_value",
-    "conversation_already_has_active_response",
-    "response_cancel_not_active",
-    "unreachable",
-    "no_answer",
-    "lost",
-    "refused",
-    "expired",
-];
-
-/// One label of a fixed set.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reason {
-    reason: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Kind {
-    kind: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Code {
-    code: String,
-}
-
-/// A model of the configuration: what a peer says is never a label.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Tokens {
-    provider: String,
-    model: String,
-    kind: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Provider {
-    provider: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Limit {
-    limit: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Request {
-    route: String,
-    code: u16,
-}
 
 type FloatCounter = Counter<f64, AtomicU64>;
 
@@ -86,6 +29,8 @@ pub struct Metrics {
     http_requests: Family<Request, Counter>,
     setup: Histogram,
     first_audio: Histogram,
+    barge_in: Histogram,
+    dead_air: Histogram,
     provider_connect: Histogram,
     provider_errors: Family<Code, Counter>,
     provider_reconnects: Counter,
@@ -128,6 +73,8 @@ impl Metrics {
             http_requests: Family::default(),
             setup: voice_histogram(),
             first_audio: voice_histogram(),
+            barge_in: voice_histogram(),
+            dead_air: voice_histogram(),
             provider_connect: voice_histogram(),
             provider_errors: Family::default(),
             provider_reconnects: Counter::default(),
@@ -169,6 +116,18 @@ impl Metrics {
         r.register("http_requests", "Requests, by route template and status", self.http_requests.clone());
         let seconds = || Unit::Seconds;
         r.register_with_unit("call_setup", "Webhook to media stream", seconds(), self.setup.clone());
+        r.register_with_unit(
+            "barge_in",
+            "From the start of the caller's speech to the end of what it interrupts",
+            Unit::Seconds,
+            self.barge_in.clone(),
+        );
+        r.register_with_unit(
+            "dead_air",
+            "What a caller who stopped speaking heard of nothing at all",
+            Unit::Seconds,
+            self.dead_air.clone(),
+        );
         r.register_with_unit(
             "first_audio",
             "From when an answer is owed to its first audio",
@@ -284,6 +243,16 @@ impl Metrics {
     /// First audio of an answer, this long after it was owed.
     pub fn answered(&self, after: Duration) {
         self.first_audio.observe(after.as_secs_f64());
+    }
+
+    /// The caller's speech ended what it interrupted, this long after it began.
+    pub fn barged_in(&self, after: Duration) {
+        self.barge_in.observe(after.as_secs_f64());
+    }
+
+    /// A caller who had stopped speaking heard nothing for this long.
+    pub fn dead_air(&self, span: Duration) {
+        self.dead_air.observe(span.as_secs_f64());
     }
 
     /// A provider is ready, this long after it was dialled.
