@@ -136,7 +136,11 @@ fn erase(gone: &Gone, replays: Option<&Path>) -> Erased {
 
 fn remove_older(folder: &Path, before: SystemTime) -> io::Result<u64> {
     let mut removed = 0;
-    for entry in std::fs::read_dir(folder)? {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
         let call = name.to_str().and_then(|name| name.strip_suffix(recorder::SUFFIX));
