@@ -47,4 +47,4 @@ pub use time::{Instant, MediaTime};
 pub use told::Told;
 pub use transcoder::{CodecError, Transcoder, TranscoderFactory};
 pub use turn::{BargeIn, Turn};
-pub use usage::Usage;
+pub use usage::{Tokens, Usage};

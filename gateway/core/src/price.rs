@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::Usage;
+use crate::{Tokens, Usage};
 
 /// One price of one model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,18 +27,8 @@ pub struct Price {
 /// How much is charged. Zero: nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
-    /// Micro-USD for a million text tokens in.
-    pub text_in: u64,
-    /// For a million of those that were cached.
-    pub text_in_cached: u64,
-    /// For a million audio tokens in.
-    pub audio_in: u64,
-    /// For a million of those that were cached.
-    pub audio_in_cached: u64,
-    /// For a million text tokens out.
-    pub text_out: u64,
-    /// For a million audio tokens out.
-    pub audio_out: u64,
+    /// Micro-USD for a million of each.
+    pub tokens: Tokens,
     /// Micro-USD for a minute.
     pub minute: u64,
     /// To what a duration is rounded up before it is charged.
@@ -148,7 +138,8 @@ impl PriceList {
         Some(Cost {
             micro_usd: price.rates.charge(usage),
             version: Arc::clone(&price.version),
-            inconsistent: usage.text_in_cached > usage.text_in || usage.audio_in_cached > usage.audio_in,
+            inconsistent: usage.tokens.text_in_cached > usage.tokens.text_in
+                || usage.tokens.audio_in_cached > usage.tokens.audio_in,
         })
     }
 
@@ -175,15 +166,16 @@ const PARTS_PER_MS: u128 = PARTS / 60_000;
 impl Rates {
     /// Micro-USD. Cached tokens are some of those that came in. Saturates where no real bill can come.
     fn charge(&self, usage: &Usage) -> i64 {
-        let text_cached = usage.text_in_cached.min(usage.text_in);
-        let audio_cached = usage.audio_in_cached.min(usage.audio_in);
+        let (used, rates) = (usage.tokens, self.tokens);
+        let text_cached = used.text_in_cached.min(used.text_in);
+        let audio_cached = used.audio_in_cached.min(used.audio_in);
         let tokens = [
-            (usage.text_in - text_cached, self.text_in),
-            (text_cached, self.text_in_cached),
-            (usage.audio_in - audio_cached, self.audio_in),
-            (audio_cached, self.audio_in_cached),
-            (usage.text_out, self.text_out),
-            (usage.audio_out, self.audio_out),
+            (used.text_in - text_cached, rates.text_in),
+            (text_cached, rates.text_in_cached),
+            (used.audio_in - audio_cached, rates.audio_in),
+            (audio_cached, rates.audio_in_cached),
+            (used.text_out, rates.text_out),
+            (used.audio_out, rates.audio_out),
         ];
         let sum = tokens
             .iter()
@@ -219,12 +211,14 @@ mod tests {
 
     /// gpt-realtime-2.1 (reference/realtime.md, price table).
     const REALTIME: Rates = Rates {
-        text_in: 4_000_000,
-        text_in_cached: 400_000,
-        audio_in: 32_000_000,
-        audio_in_cached: 400_000,
-        text_out: 24_000_000,
-        audio_out: 64_000_000,
+        tokens: Tokens {
+            text_in: 4_000_000,
+            text_in_cached: 400_000,
+            audio_in: 32_000_000,
+            audio_in_cached: 400_000,
+            text_out: 24_000_000,
+            audio_out: 64_000_000,
+        },
         minute: 0,
         step: Step::Millisecond,
     };
@@ -257,25 +251,50 @@ mod tests {
             (
                 REALTIME,
                 Usage {
-                    text_in: 119,
-                    text_in_cached: 64,
-                    audio_in: 13,
-                    text_out: 30,
-                    audio_out: 91,
+                    tokens: Tokens {
+                        text_in: 119,
+                        text_in_cached: 64,
+                        audio_in: 13,
+                        text_out: 30,
+                        audio_out: 91,
+                        ..Tokens::default()
+                    },
                     ..response()
                 },
                 7_206,
             ),
-            (REALTIME, Usage { audio_in: 1_000_000, ..response() }, 32_000_000),
-            (REALTIME, Usage { audio_in: 1_000_000, audio_in_cached: 1_000_000, ..response() }, 400_000),
+            (
+                REALTIME,
+                Usage { tokens: Tokens { audio_in: 1_000_000, ..Tokens::default() }, ..response() },
+                32_000_000,
+            ),
+            (
+                REALTIME,
+                Usage {
+                    tokens: Tokens { audio_in: 1_000_000, audio_in_cached: 1_000_000, ..Tokens::default() },
+                    ..response()
+                },
+                400_000,
+            ),
             (REALTIME, response(), 0),
             // Half a millionth of a dollar is rounded up, less is rounded down.
-            (Rates { text_in: 500_000, ..Rates::default() }, Usage { text_in: 1, ..response() }, 1),
-            (Rates { text_in: 499_999, ..Rates::default() }, Usage { text_in: 1, ..response() }, 0),
+            (
+                Rates { tokens: Tokens { text_in: 500_000, ..Tokens::default() }, ..Rates::default() },
+                Usage { tokens: Tokens { text_in: 1, ..Tokens::default() }, ..response() },
+                1,
+            ),
+            (
+                Rates { tokens: Tokens { text_in: 499_999, ..Tokens::default() }, ..Rates::default() },
+                Usage { tokens: Tokens { text_in: 1, ..Tokens::default() }, ..response() },
+                0,
+            ),
             // Two halves make one, not two: rounding is once for each row.
             (
-                Rates { text_in: 500_000, text_out: 500_000, ..Rates::default() },
-                Usage { text_in: 1, text_out: 1, ..response() },
+                Rates {
+                    tokens: Tokens { text_in: 500_000, text_out: 500_000, ..Tokens::default() },
+                    ..Rates::default()
+                },
+                Usage { tokens: Tokens { text_in: 1, text_out: 1, ..Tokens::default() }, ..response() },
                 1,
             ),
             (minutes(17_000, Step::Millisecond), lasts(1_500), 425),
@@ -292,7 +311,11 @@ mod tests {
 
     #[test]
     fn a_price_above_goes_before_a_narrower_one_below_from_its_day_on() {
-        let own = PriceList::from_iter([price("gpt*", 5, Rates { audio_out: 1, ..Rates::default() })]);
+        let own = PriceList::from_iter([price(
+            "gpt*",
+            5,
+            Rates { tokens: Tokens { audio_out: 1, ..Tokens::default() }, ..Rates::default() },
+        )]);
         let list = own.over(Arc::new(PriceList::from_iter([price("gpt-realtime-2.1", 0, REALTIME)])));
         let found = |model, day: i64| {
             list.find("openai", model, "response", day * DAY_MS).map(|price| price.version.to_string())
@@ -329,7 +352,7 @@ mod tests {
     #[test]
     fn what_has_no_price_costs_nothing_and_says_so() {
         let list = PriceList::from_iter([price("m", 10, REALTIME)]);
-        let used = Usage { audio_out: 1_000, ..response() };
+        let used = Usage { tokens: Tokens { audio_out: 1_000, ..Tokens::default() }, ..response() };
         assert_eq!(list.cost("openai", "m", &used, 10 * DAY_MS - 1), None, "before it begins");
         assert_eq!(list.cost("azure", "m", &used, 10 * DAY_MS), None, "another provider's");
         let transcription = Usage { kind: "transcription".into(), ..used.clone() };
@@ -339,7 +362,8 @@ mod tests {
 
     #[test]
     fn more_cached_than_came_in_is_told_and_the_excess_is_free() {
-        let usage = Usage { text_in: 10, text_in_cached: 25, ..response() };
+        let usage =
+            Usage { tokens: Tokens { text_in: 10, text_in_cached: 25, ..Tokens::default() }, ..response() };
         let cost = PriceList::from_iter([price("m", 0, REALTIME)]).cost("openai", "m", &usage, 0).unwrap();
         assert!(cost.inconsistent);
         assert_eq!(cost.micro_usd, 4);
@@ -349,12 +373,14 @@ mod tests {
         let count = move || 0..=most;
         let counts = (count(), count(), count(), count(), count(), count(), count());
         counts.prop_map(|(text, text_cached, audio, audio_cached, text_out, audio_out, duration_ms)| Usage {
-            text_in: text.saturating_add(text_cached),
-            text_in_cached: text_cached,
-            audio_in: audio.saturating_add(audio_cached),
-            audio_in_cached: audio_cached,
-            text_out,
-            audio_out,
+            tokens: Tokens {
+                text_in: text.saturating_add(text_cached),
+                text_in_cached: text_cached,
+                audio_in: audio.saturating_add(audio_cached),
+                audio_in_cached: audio_cached,
+                text_out,
+                audio_out,
+            },
             duration_ms,
             ..response()
         })
@@ -365,12 +391,12 @@ mod tests {
         fn a_cost_is_within_half_a_micro_of_the_exact_one(usage in any_usage(1 << 20), minute in 0..1_000_000u64) {
             let rates = Rates { minute, ..REALTIME };
             let token = |count: u64, rate: u64| i128::from(count) * i128::from(rate) * 3;
-            let exact_parts = token(usage.text_in - usage.text_in_cached, rates.text_in)
-                + token(usage.text_in_cached, rates.text_in_cached)
-                + token(usage.audio_in - usage.audio_in_cached, rates.audio_in)
-                + token(usage.audio_in_cached, rates.audio_in_cached)
-                + token(usage.text_out, rates.text_out)
-                + token(usage.audio_out, rates.audio_out)
+            let exact_parts = token(usage.tokens.text_in - usage.tokens.text_in_cached, rates.tokens.text_in)
+                + token(usage.tokens.text_in_cached, rates.tokens.text_in_cached)
+                + token(usage.tokens.audio_in - usage.tokens.audio_in_cached, rates.tokens.audio_in)
+                + token(usage.tokens.audio_in_cached, rates.tokens.audio_in_cached)
+                + token(usage.tokens.text_out, rates.tokens.text_out)
+                + token(usage.tokens.audio_out, rates.tokens.audio_out)
                 + i128::from(usage.duration_ms) * i128::from(minute) * 50;
             let off = i128::from(cost(rates, &usage)) * 3_000_000 - exact_parts;
             prop_assert!(-1_500_000 < off && off <= 1_500_000, "{off}");
@@ -378,18 +404,17 @@ mod tests {
 
         #[test]
         fn caching_never_costs_more_and_using_more_never_costs_less(usage in any_usage(1 << 40), more in 0..1u64 << 40) {
-            let uncached = Usage { text_in_cached: 0, audio_in_cached: 0, ..usage.clone() };
+            let tokens = Tokens { text_in_cached: 0, audio_in_cached: 0, ..usage.tokens };
+            let uncached = Usage { tokens, ..usage.clone() };
             prop_assert!(cost(REALTIME, &usage) <= cost(REALTIME, &uncached));
-            let used_more = Usage { audio_out: usage.audio_out + more, ..usage.clone() };
+            let tokens = Tokens { audio_out: usage.tokens.audio_out + more, ..usage.tokens };
+            let used_more = Usage { tokens, ..usage.clone() };
             prop_assert!(cost(REALTIME, &used_more) >= cost(REALTIME, &usage));
         }
 
         #[test]
         fn no_report_overflows(usage in any_usage(u64::MAX), rate in any::<u64>()) {
-            let rates = Rates {
-                text_in: rate, text_in_cached: rate, audio_in: rate, audio_in_cached: rate,
-                text_out: rate, audio_out: rate, minute: rate, step: Step::Minute,
-            };
+            let rates = Rates { tokens: Tokens::of([rate; 6]), minute: rate, step: Step::Minute };
             prop_assert!(cost(rates, &usage) >= 0);
         }
     }

@@ -320,12 +320,12 @@ impl Metrics {
             self.usage_estimated.inc();
         }
         let kinds = [
-            ("text_in", row.text_in),
-            ("text_cached_in", row.text_in_cached),
-            ("audio_in", row.audio_in),
-            ("audio_cached_in", row.audio_in_cached),
-            ("text_out", row.text_out),
-            ("audio_out", row.audio_out),
+            ("text_in", row.tokens.text_in),
+            ("text_cached_in", row.tokens.text_in_cached),
+            ("audio_in", row.tokens.audio_in),
+            ("audio_cached_in", row.tokens.audio_in_cached),
+            ("text_out", row.tokens.text_out),
+            ("audio_out", row.tokens.audio_out),
         ];
         for (kind, count) in kinds {
             if count > 0 && !replaces {

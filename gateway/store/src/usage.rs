@@ -1,5 +1,6 @@
 //! Metered facts, and their sums.
 
+use patchbay_core::Tokens;
 use serde::{Deserialize, Serialize};
 
 use crate::row::UnixMs;
@@ -29,18 +30,9 @@ pub struct UsageRow {
     pub model: String,
     /// When it was reported.
     pub at: UnixMs,
-    /// Tokens of text in, cached ones among them.
-    pub text_in: u64,
-    /// Cached tokens of text in: a part of `text_in`.
-    pub text_in_cached: u64,
-    /// Tokens of audio in, cached ones among them.
-    pub audio_in: u64,
-    /// Cached tokens of audio in: a part of `audio_in`.
-    pub audio_in_cached: u64,
-    /// Tokens of text out.
-    pub text_out: u64,
-    /// Tokens of audio out.
-    pub audio_out: u64,
+    /// How many tokens.
+    #[serde(flatten)]
+    pub tokens: Tokens,
     /// Of what is charged by time.
     pub duration_ms: u64,
     /// The price list that `cost_micro_usd` was reckoned with.
@@ -139,18 +131,9 @@ pub struct UsageSum {
     pub rows: u64,
     /// Facts in this sum that are estimates.
     pub estimated_rows: u64,
-    /// Tokens of text in, cached ones among them.
-    pub text_in: u64,
-    /// Cached tokens of text in.
-    pub text_in_cached: u64,
-    /// Tokens of audio in, cached ones among them.
-    pub audio_in: u64,
-    /// Cached tokens of audio in.
-    pub audio_in_cached: u64,
-    /// Tokens of text out.
-    pub text_out: u64,
-    /// Tokens of audio out.
-    pub audio_out: u64,
+    /// How many tokens.
+    #[serde(flatten)]
+    pub tokens: Tokens,
     /// Of what is charged by time.
     pub duration_ms: u64,
     /// Millionths of a US dollar.
@@ -162,12 +145,8 @@ impl UsageSum {
         let sum = |total: &mut u64, count: u64| *total = total.saturating_add(count);
         sum(&mut self.rows, 1);
         sum(&mut self.estimated_rows, u64::from(row.quality == Quality::Estimated));
-        sum(&mut self.text_in, row.text_in);
-        sum(&mut self.text_in_cached, row.text_in_cached);
-        sum(&mut self.audio_in, row.audio_in);
-        sum(&mut self.audio_in_cached, row.audio_in_cached);
-        sum(&mut self.text_out, row.text_out);
-        sum(&mut self.audio_out, row.audio_out);
+        let (mine, theirs) = (self.tokens.each(), row.tokens.each());
+        self.tokens = Tokens::of(std::array::from_fn(|kind| mine[kind].saturating_add(theirs[kind])));
         sum(&mut self.duration_ms, row.duration_ms);
         self.cost_micro_usd = self.cost_micro_usd.saturating_add(row.cost_micro_usd);
     }

@@ -3,7 +3,7 @@
 //! Rates: OpenAI's guide `realtime-costs` (2026-11): one token for 100 ms of the caller, one for 50 ms of the model. Each
 //! response is billed the whole conversation as input, and all the audio that it made, heard or not.
 
-use patchbay_core::{Event, MediaTime, Outbox, Usage};
+use patchbay_core::{Event, MediaTime, Outbox, Tokens, Usage};
 
 use super::wire::ServerEvent;
 use super::{Realtime, usage};
@@ -64,8 +64,8 @@ impl Unbilled {
 
     /// The provider's own account of a response, which says what the conversation has grown to.
     fn billed(&mut self, usage: &Usage) {
-        self.text = usage.text_in.saturating_add(usage.text_out);
-        self.audio = usage.audio_in.saturating_add(usage.audio_out);
+        self.text = usage.tokens.text_in.saturating_add(usage.tokens.text_out);
+        self.audio = usage.tokens.audio_in.saturating_add(usage.tokens.audio_out);
         (self.heard, self.spoken) = (MediaTime::ZERO, MediaTime::ZERO);
     }
 
@@ -75,9 +75,12 @@ impl Unbilled {
             kind: usage::RESPONSE.into(),
             key: id.into(),
             estimated: true,
-            text_in: self.text,
-            audio_in: self.audio.saturating_add(self.heard.as_ms().div_ceil(HEARD_MS_PER_TOKEN)),
-            audio_out: self.spoken.as_ms().div_ceil(SPOKEN_MS_PER_TOKEN),
+            tokens: Tokens {
+                text_in: self.text,
+                audio_in: self.audio.saturating_add(self.heard.as_ms().div_ceil(HEARD_MS_PER_TOKEN)),
+                audio_out: self.spoken.as_ms().div_ceil(SPOKEN_MS_PER_TOKEN),
+                ..Tokens::default()
+            },
             ..Usage::default()
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use patchbay_core::Usage;
+use patchbay_core::{Tokens, Usage};
 
 use super::wire::{ResponseUsage, TranscriptionUsage};
 
@@ -17,12 +17,14 @@ pub(super) fn of_response(id: &str, usage: &ResponseUsage) -> Usage {
     Usage {
         kind: RESPONSE.into(),
         key: id.into(),
-        text_in: input.and_then(|i| i.text_tokens).unwrap_or(0),
-        audio_in: input.and_then(|i| i.audio_tokens).unwrap_or(0),
-        text_in_cached: cached.and_then(|c| c.text_tokens).unwrap_or(0),
-        audio_in_cached: cached.and_then(|c| c.audio_tokens).unwrap_or(0),
-        text_out: output.and_then(|o| o.text_tokens).unwrap_or(0),
-        audio_out: output.and_then(|o| o.audio_tokens).unwrap_or(0),
+        tokens: Tokens {
+            text_in: input.and_then(|i| i.text_tokens).unwrap_or(0),
+            audio_in: input.and_then(|i| i.audio_tokens).unwrap_or(0),
+            text_in_cached: cached.and_then(|c| c.text_tokens).unwrap_or(0),
+            audio_in_cached: cached.and_then(|c| c.audio_tokens).unwrap_or(0),
+            text_out: output.and_then(|o| o.text_tokens).unwrap_or(0),
+            audio_out: output.and_then(|o| o.audio_tokens).unwrap_or(0),
+        },
         ..Usage::default()
     }
 }
@@ -34,9 +36,12 @@ pub(super) fn of_transcription(item: &str, part: u32, usage: &TranscriptionUsage
     Usage {
         kind: "transcription".into(),
         key: if part == 0 { item.into() } else { format!("{item}:{part}").into() },
-        text_in: input.and_then(|i| i.text_tokens).unwrap_or(0),
-        audio_in: input.and_then(|i| i.audio_tokens).unwrap_or(0),
-        text_out: usage.output_tokens.unwrap_or(0),
+        tokens: Tokens {
+            text_in: input.and_then(|i| i.text_tokens).unwrap_or(0),
+            audio_in: input.and_then(|i| i.audio_tokens).unwrap_or(0),
+            text_out: usage.output_tokens.unwrap_or(0),
+            ..Tokens::default()
+        },
         duration_ms: u64::try_from(Duration::from_secs_f64(seconds).as_millis()).unwrap_or(0),
         ..Usage::default()
     }

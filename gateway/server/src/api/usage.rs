@@ -179,12 +179,12 @@ fn counts(sum: &UsageSum, csv: &mut String) {
     let numbers = [
         sum.rows,
         sum.estimated_rows,
-        sum.text_in,
-        sum.text_in_cached,
-        sum.audio_in,
-        sum.audio_in_cached,
-        sum.text_out,
-        sum.audio_out,
+        sum.tokens.text_in,
+        sum.tokens.text_in_cached,
+        sum.tokens.audio_in,
+        sum.tokens.audio_in_cached,
+        sum.tokens.text_out,
+        sum.tokens.audio_out,
         sum.duration_ms,
     ];
     for number in numbers {
@@ -246,7 +246,7 @@ mod tests {
             user: Some(Private::new("=evil()".into())),
             day: Some(20_778),
             rows: 2,
-            audio_out: 91,
+            tokens: patchbay_core::Tokens { audio_out: 91, ..Default::default() },
             cost_micro_usd: 7_206,
             ..UsageSum::default()
         };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use patchbay_core::{Pattern, Price, PriceList, Rates, Step};
+use patchbay_core::{Pattern, Price, PriceList, Rates, Step, Tokens};
 use serde::{Serialize, Serializer};
 
 use super::provider::Provider;
@@ -213,12 +213,14 @@ impl WrittenRates {
 
     fn rates(self) -> Rates {
         Rates {
-            text_in: self.text_in,
-            text_in_cached: self.text_in_cached,
-            audio_in: self.audio_in,
-            audio_in_cached: self.audio_in_cached,
-            text_out: self.text_out,
-            audio_out: self.audio_out,
+            tokens: Tokens {
+                text_in: self.text_in,
+                text_in_cached: self.text_in_cached,
+                audio_in: self.audio_in,
+                audio_in_cached: self.audio_in_cached,
+                text_out: self.text_out,
+                audio_out: self.audio_out,
+            },
             minute: self.per_minute,
             step: STEPS
                 .iter()

@@ -570,23 +570,29 @@ fn the_default_prices_are_those_of_the_providers_lists() {
     let response = |change| million("response", change);
     // Reference: reference/realtime.md, price table. USD for a million tokens, or for a minute, in micro-USD.
     let table = [
-        ("gpt-realtime-2.1", response(|u| u.audio_in = 1_000_000), Some(32_000_000)),
-        ("gpt-realtime-2.1", response(|u| u.audio_out = 1_000_000), Some(64_000_000)),
-        ("gpt-realtime-2.1", response(|u| u.text_out = 1_000_000), Some(24_000_000)),
-        ("gpt-realtime-2.1-mini", response(|u| u.audio_in = 1_000_000), Some(10_000_000)),
-        ("gpt-realtime-2.1-mini", response(|u| u.text_in = 1_000_000), Some(600_000)),
-        ("gpt-realtime-2025-08-28", response(|u| u.text_out = 1_000_000), Some(16_000_000)),
-        ("gpt-realtime-mini-2025-10-06", response(|u| u.audio_out = 1_000_000), Some(20_000_000)),
-        ("gpt-4o-mini-realtime-preview", response(|u| u.text_out = 1_000_000), Some(2_400_000)),
+        ("gpt-realtime-2.1", response(|u| u.tokens.audio_in = 1_000_000), Some(32_000_000)),
+        ("gpt-realtime-2.1", response(|u| u.tokens.audio_out = 1_000_000), Some(64_000_000)),
+        ("gpt-realtime-2.1", response(|u| u.tokens.text_out = 1_000_000), Some(24_000_000)),
+        ("gpt-realtime-2.1-mini", response(|u| u.tokens.audio_in = 1_000_000), Some(10_000_000)),
+        ("gpt-realtime-2.1-mini", response(|u| u.tokens.text_in = 1_000_000), Some(600_000)),
+        ("gpt-realtime-2025-08-28", response(|u| u.tokens.text_out = 1_000_000), Some(16_000_000)),
+        ("gpt-realtime-mini-2025-10-06", response(|u| u.tokens.audio_out = 1_000_000), Some(20_000_000)),
+        ("gpt-4o-mini-realtime-preview", response(|u| u.tokens.text_out = 1_000_000), Some(2_400_000)),
         ("gpt-live-1", response(|u| u.duration_ms = 60_000), Some(50_000)),
         ("gpt-live-transcribe", million("transcription", |u| u.duration_ms = 60_000), Some(17_000)),
         ("gpt-transcribe", million("transcription", |u| u.duration_ms = 60_000), None),
-        ("a-model-of-tomorrow", response(|u| u.audio_out = 1_000_000), None),
+        ("a-model-of-tomorrow", response(|u| u.tokens.audio_out = 1_000_000), None),
     ];
     for (model, usage, expected) in table {
         let cost = config.prices.list.cost("openai", model, &usage, now);
         assert_eq!(cost.map(|cost| cost.micro_usd), expected, "{model}");
     }
+}
+
+/// A response that spoke so many tokens.
+fn response_of(audio_out: u64) -> patchbay_core::Usage {
+    let tokens = patchbay_core::Tokens { audio_out, ..Default::default() };
+    patchbay_core::Usage { kind: "response".into(), tokens, ..Default::default() }
 }
 
 #[test]
@@ -596,7 +602,7 @@ fn a_price_of_ones_own_holds_from_its_day_and_names_its_provider_or_its_kind() {
                 from = \"2026-11-01\"\naudio_out = 1.5\n[prices.house-2027]\nproviders = [\"openai-compatible\"]\n\
                 models = [\"m\"]\nfrom = \"2027-01-01\"\naudio_out = 1.25\n";
     let config = Config::parse(&sources(text)).unwrap();
-    let usage = patchbay_core::Usage { kind: "response".into(), audio_out: 1_000_000, ..Default::default() };
+    let usage = response_of(1_000_000);
     let at = |day: &str| {
         let ms = crate::calendar::Date::parse(day).unwrap().days() * crate::calendar::DAY_MS;
         config
@@ -616,7 +622,7 @@ fn a_tenants_own_prices_go_before_everybodys_for_its_calls_alone() {
          providers = [\"openai\"]\nmodels = [\"gpt-realtime*\"]\nfrom = \"2026-11-01\"\naudio_out = 1.5\n\
          [tenants.other]\n";
     let config = Config::parse(&sources(text)).unwrap();
-    let usage = patchbay_core::Usage { kind: "response".into(), audio_out: 1_000_000, ..Default::default() };
+    let usage = response_of(1_000_000);
     let cost = |tenant: &str, model: &str| {
         let at = crate::calendar::Date::parse("2026-11-21").unwrap().days() * crate::calendar::DAY_MS;
         let cost = config.prices_of(&config.tenants[tenant]).cost("openai", model, &usage, at);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use patchbay_core::{CallConfig, Event, Pattern, Price, Rates};
+use patchbay_core::{CallConfig, Event, Pattern, Price, Rates, Tokens};
 use patchbay_sim::realtime::{Detector, Fault, Point, Say, Script, Trouble, Turn};
 use patchbay_sim::twilio::Step;
 use patchbay_sim::world::{Setup, World};
@@ -22,12 +22,14 @@ fn prices() -> Arc<PriceList> {
         kind: kind.into(),
         from_ms: 0,
         rates: Rates {
-            text_in: 4_000_000,
-            text_in_cached: 400_000,
-            audio_in: 32_000_000,
-            audio_in_cached: 400_000,
-            text_out: 24_000_000,
-            audio_out: 64_000_000,
+            tokens: Tokens {
+                text_in: 4_000_000,
+                text_in_cached: 400_000,
+                audio_in: 32_000_000,
+                audio_in_cached: 400_000,
+                text_out: 24_000_000,
+                audio_out: 64_000_000,
+            },
             ..Rates::default()
         },
         version: "test@1970-01-01".into(),
@@ -54,10 +56,10 @@ fn metrics() -> Arc<Metrics> {
 
 fn response(key: &str, audio_out: u64, estimated: bool) -> Usage {
     Usage {
+        tokens: Tokens { audio_out, ..Tokens::default() },
         kind: "response".into(),
         connection: "sess_1".into(),
         key: key.into(),
-        audio_out,
         estimated,
         ..Usage::default()
     }
@@ -81,7 +83,7 @@ fn an_estimate_gives_way_to_the_providers_account_and_never_the_other_way_round(
     assert_eq!(take(&response("a", 90, false)), None);
     assert_eq!(take(&response("a", 100, true)), None);
     let sum = sum(&store);
-    assert_eq!((sum.rows, sum.estimated_rows, sum.audio_out, sum.cost_micro_usd), (1, 0, 90, 5_760));
+    assert_eq!((sum.rows, sum.estimated_rows, sum.tokens.audio_out, sum.cost_micro_usd), (1, 0, 90, 5_760));
 }
 
 #[test]
@@ -106,7 +108,7 @@ fn what_has_no_price_is_kept_without_one_and_counted() {
     bill.party.model = "unknown".into();
     let mut meter = Meter::new(bill, store.clone(), Arc::clone(&metrics));
     assert_eq!(meter.take(LegId(1), &response("a", 100, false), NOW).unwrap().micro_usd, 0);
-    assert_eq!((sum(&store).audio_out, sum(&store).cost_micro_usd), (100, 0));
+    assert_eq!((sum(&store).tokens.audio_out, sum(&store).cost_micro_usd), (100, 0));
     assert!(metrics.text().contains("patchbay_usage_unpriced_total 1"), "{}", metrics.text());
 }
 
@@ -243,15 +245,13 @@ fn a_hundred_thousand_records_with_duplicates_reordering_and_crashes_sum_to_the_
         let counts = [usage.text_in, usage.audio_in, usage.text_out, usage.audio_out];
         std::array::from_fn(|n| sum[n] + counts[n])
     });
-    let estimated = worlds
-        .iter()
-        .flat_map(reports)
-        .filter(|(_, usage)| usage.estimated)
-        .map(|(_, usage)| [usage.text_in, usage.audio_in, usage.text_out, usage.audio_out]);
+    let estimated = worlds.iter().flat_map(reports).filter(|(_, usage)| usage.estimated).map(|(_, usage)| {
+        [usage.tokens.text_in, usage.tokens.audio_in, usage.tokens.text_out, usage.tokens.audio_out]
+    });
     let estimated =
         estimated.fold([0; 4], |sum: [u64; 4], counts| std::array::from_fn(|n| sum[n] + counts[n]));
     let (ours, copies) = (sum(&store), copies as u64);
-    let exact = [ours.text_in, ours.audio_in, ours.text_out, ours.audio_out];
+    let exact = [ours.tokens.text_in, ours.tokens.audio_in, ours.tokens.text_out, ours.tokens.audio_out];
     let expected: [u64; 4] = std::array::from_fn(|n| copies * (each[n] + estimated[n]));
     assert_eq!(exact, expected, "{ours:?}");
     assert!(each.iter().all(|count| *count > 0), "the provider metered of every kind: {each:?}");

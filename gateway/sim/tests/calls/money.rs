@@ -69,9 +69,9 @@ fn assert_estimated(world: &World) {
     assert_eq!(estimates.len(), 1, "{usage:?}");
     assert_eq!(*estimates[0].key, *response.id);
     assert_eq!(&*estimates[0].connection, "sess_double_0");
-    assert!(estimates[0].audio_out > 0, "{estimates:?}");
+    assert!(estimates[0].tokens.audio_out > 0, "{estimates:?}");
     assert!(
-        estimates[0].audio_out <= response.sent.as_ms() / 50 + 1,
+        estimates[0].tokens.audio_out <= response.sent.as_ms() / 50 + 1,
         "{estimates:?}, sent {:?}",
         response.sent
     );

@@ -82,10 +82,10 @@ fn a_turn_of_the_caller_is_heard_written_down_answered_and_billed() {
     assert_eq!(pair.spoken(UtteranceId(0)), MediaTime::from_ms(4_000));
     let usage = pair.usage();
     let ledger = pair.double.ledger().usage;
-    assert_eq!(usage.iter().map(|u| u.audio_in).sum::<u64>(), ledger.audio_in);
-    assert_eq!(usage.iter().map(|u| u.audio_out).sum::<u64>(), ledger.audio_out);
-    assert_eq!(usage.iter().map(|u| u.text_in).sum::<u64>(), ledger.text_in);
-    assert_eq!(usage.iter().map(|u| u.text_out).sum::<u64>(), ledger.text_out);
+    assert_eq!(usage.iter().map(|u| u.tokens.audio_in).sum::<u64>(), ledger.audio_in);
+    assert_eq!(usage.iter().map(|u| u.tokens.audio_out).sum::<u64>(), ledger.audio_out);
+    assert_eq!(usage.iter().map(|u| u.tokens.text_in).sum::<u64>(), ledger.text_in);
+    assert_eq!(usage.iter().map(|u| u.tokens.text_out).sum::<u64>(), ledger.text_out);
     assert!(ledger.audio_out >= 80 && ledger.audio_in > 20, "{ledger:?}");
     assert_eq!(usage.iter().map(|u| &*u.kind).collect::<Vec<_>>(), ["transcription", "response"]);
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use patchbay_core::Tokens;
+
 use super::SqlStore;
 use super::calls::user;
 use super::database::{Purpose, Transaction};
@@ -107,12 +109,7 @@ async fn sum(
         day,
         rows: row.unsigned()?,
         estimated_rows: row.unsigned()?,
-        text_in: row.unsigned()?,
-        text_in_cached: row.unsigned()?,
-        audio_in: row.unsigned()?,
-        audio_in_cached: row.unsigned()?,
-        text_out: row.unsigned()?,
-        audio_out: row.unsigned()?,
+        tokens: tokens(&mut row)?,
         duration_ms: row.unsigned()?,
         cost_micro_usd: row.int()?,
     })
@@ -198,18 +195,22 @@ impl UsageReader<'_> {
             call: row.text()?,
             model: row.text()?,
             at: row.at()?,
-            text_in: row.unsigned()?,
-            text_in_cached: row.unsigned()?,
-            audio_in: row.unsigned()?,
-            audio_in_cached: row.unsigned()?,
-            text_out: row.unsigned()?,
-            audio_out: row.unsigned()?,
+            tokens: tokens(&mut row)?,
             duration_ms: row.unsigned()?,
             price_version: row.text_or_none()?,
             cost_micro_usd: row.int()?,
             quality: quality(&row.text()?)?,
         })
     }
+}
+
+/// In the order of the columns.
+fn tokens(row: &mut Row) -> Result<Tokens, StoreError> {
+    let mut each = [0; 6];
+    for count in &mut each {
+        *count = row.unsigned()?;
+    }
+    Ok(Tokens::of(each))
 }
 
 fn quality(text: &str) -> Result<Quality, StoreError> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use patchbay_core::Tokens;
 use patchbay_store::{
     Entry, MemoryStore, SpillOptions, Store, Subject, UnixMs, UsageQuery, UsageRow, Writer, open,
 };
@@ -53,8 +54,8 @@ impl Double {
 
     fn row(record: u64) -> Entry {
         Entry::Usage(UsageRow {
+            tokens: Tokens { audio_out: record, ..used("t", "c", &format!("resp_{record}")).tokens },
             cost_micro_usd: Self::cost(record),
-            audio_out: record,
             ..used("t", "c", &format!("resp_{record}"))
         })
     }
@@ -64,7 +65,7 @@ impl Double {
 async fn sums_are_exact(store: &dyn Store, records: u64) {
     let sum = store.usage(&UsageQuery::default()).await.unwrap().remove(0);
     let cost: i64 = (0..records).map(Double::cost).sum();
-    assert_eq!((sum.rows, sum.cost_micro_usd, sum.audio_out), (records, cost, (0..records).sum()));
+    assert_eq!((sum.rows, sum.cost_micro_usd, sum.tokens.audio_out), (records, cost, (0..records).sum()));
 }
 
 #[test]

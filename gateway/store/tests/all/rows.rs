@@ -1,5 +1,6 @@
 //! Rows to write.
 
+use patchbay_core::Tokens;
 use patchbay_store::{CallRow, CutRow, LegRow, Private, TranscriptRow, UnixMs, UsageRow};
 
 pub(crate) fn private(text: &str) -> Private<String> {
@@ -70,6 +71,14 @@ pub(crate) fn said(tenant: &str, call: &str, seq: u32, text: &str) -> Transcript
 /// A usage row with every field set; `source` is its key.
 pub(crate) fn used(tenant: &str, call: &str, source: &str) -> UsageRow {
     UsageRow {
+        tokens: Tokens {
+            text_in: 100,
+            text_in_cached: 64,
+            audio_in: 200,
+            audio_in_cached: 128,
+            text_out: 30,
+            audio_out: 400,
+        },
         provider: "openai".into(),
         provider_session: "sess_1".into(),
         kind: "response".into(),
@@ -80,12 +89,6 @@ pub(crate) fn used(tenant: &str, call: &str, source: &str) -> UsageRow {
         call: call.into(),
         model: "gpt-realtime".into(),
         at: UnixMs(1_700_000_010_000),
-        text_in: 100,
-        text_in_cached: 64,
-        audio_in: 200,
-        audio_in_cached: 128,
-        text_out: 30,
-        audio_out: 400,
         duration_ms: 0,
         price_version: Some("2026-11".into()),
         cost_micro_usd: 1_000,

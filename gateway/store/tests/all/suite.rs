@@ -190,7 +190,10 @@ async fn usage_is_summed_by_what_is_asked_for(store: &dyn Store) {
     let span = UsageQuery { from: Some(UnixMs(11 * day - 1)), to: Some(UnixMs(11 * day)), ..of_t(&[]) };
     assert_eq!(costs(span).await, owned(&[("", 2)]));
     let sum = store.usage(&of_t(&[])).await.unwrap().remove(0);
-    assert_eq!((sum.rows, sum.estimated_rows, sum.audio_in, sum.text_in_cached), (4, 1, 800, 256));
+    assert_eq!(
+        (sum.rows, sum.estimated_rows, sum.tokens.audio_in, sum.tokens.text_in_cached),
+        (4, 1, 800, 256)
+    );
     assert_eq!(store.spent("t", UnixMs(11 * day)).await.unwrap(), 12);
 }
 
@@ -496,7 +499,7 @@ async fn rotating_a_tenants_key_changes_no_row(store: &dyn Store) {
 
 async fn text_from_outside_cannot_make_a_batch_impossible(store: &dyn Store) {
     let mut strange = used("t", "c\0'; DROP TABLE calls; --", "\0");
-    strange.text_in = u64::MAX;
+    strange.tokens.text_in = u64::MAX;
     strange.cost_micro_usd = i64::MAX;
     let mut odd = call("t", "o\0dd");
     odd.dtmf = private("\0\u{1f600}");
