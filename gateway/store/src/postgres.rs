@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
-use sqlx::{AssertSqlSafe, Column, Postgres, Row as _, TypeInfo, ValueRef};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::query::Query;
+use sqlx::{Column, Postgres, Row as _, TypeInfo, ValueRef};
 
 use crate::error::StoreError;
 use crate::sql::database::{Database, Dialect, Purpose, Transaction};
-use crate::sql::value::{Row, Value, values};
+use crate::sql::value::{Row, Value, bound, values};
 use crate::store::Answer;
 
 /// How long to wait for a connection.
@@ -86,19 +87,8 @@ struct PostgresTransaction {
     tx: sqlx::Transaction<'static, Postgres>,
 }
 
-type Query<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;
-
-fn query(sql: Cow<'static, str>, values: Vec<Value>) -> Query<'static> {
-    let query = match sql {
-        Cow::Borrowed(sql) => sqlx::query(sql),
-        // Put together from this crate's own words; whatever comes from outside is bound.
-        Cow::Owned(sql) => sqlx::query(AssertSqlSafe(sql)),
-    };
-    values.into_iter().fold(query, |query, value| match value {
-        Value::Int(value) => query.bind(value),
-        Value::Text(value) => query.bind(value),
-        Value::Bytes(value) => query.bind(value),
-    })
+fn query(sql: Cow<'static, str>, values: Vec<Value>) -> Query<'static, Postgres, PgArguments> {
+    bound!(sql, values)
 }
 
 impl Transaction for PostgresTransaction {

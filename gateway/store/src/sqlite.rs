@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
+use sqlx::query::Query;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Column, Row as _, Sqlite, TypeInfo, ValueRef};
+use sqlx::{Column, Row as _, Sqlite, TypeInfo, ValueRef};
 
 use crate::error::StoreError;
 use crate::sql::database::{Database, Dialect, Purpose, Transaction};
-use crate::sql::value::{Row, Value, values};
+use crate::sql::value::{Row, Value, bound, values};
 use crate::store::Answer;
 
 /// How long a writer waits for another.
@@ -146,19 +148,8 @@ impl Drop for SqliteTransaction {
     }
 }
 
-type Query<'q> = sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments>;
-
-fn query(sql: Cow<'static, str>, values: Vec<Value>) -> Query<'static> {
-    let query = match sql {
-        Cow::Borrowed(sql) => sqlx::query(sql),
-        // Put together from this crate's own words; whatever comes from outside is bound.
-        Cow::Owned(sql) => sqlx::query(AssertSqlSafe(sql)),
-    };
-    values.into_iter().fold(query, |query, value| match value {
-        Value::Int(value) => query.bind(value),
-        Value::Text(value) => query.bind(value),
-        Value::Bytes(value) => query.bind(value),
-    })
+fn query(sql: Cow<'static, str>, values: Vec<Value>) -> Query<'static, Sqlite, SqliteArguments> {
+    bound!(sql, values)
 }
 
 impl Transaction for SqliteTransaction {

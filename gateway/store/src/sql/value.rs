@@ -19,6 +19,24 @@ macro_rules! values {
 }
 pub(crate) use values;
 
+/// Makes a statement of either database, its values bound. What is put together here is of this crate's own words;
+/// whatever comes from outside is a value.
+macro_rules! bound {
+    ($sql:expr, $values:expr) => {{
+        use $crate::sql::value::Value;
+        let query = match $sql {
+            std::borrow::Cow::Borrowed(sql) => sqlx::query(sql),
+            std::borrow::Cow::Owned(sql) => sqlx::query(sqlx::AssertSqlSafe(sql)),
+        };
+        $values.into_iter().fold(query, |query, value| match value {
+            Value::Int(value) => query.bind(value),
+            Value::Text(value) => query.bind(value),
+            Value::Bytes(value) => query.bind(value),
+        })
+    }};
+}
+pub(crate) use bound;
+
 /// Most that one count of a row may be: sums of a million million rows of it stay exact.
 const COUNT_MAX: u64 = 1 << 40;
 
