@@ -86,8 +86,7 @@ pub fn phone_call(
         parties: Parties { external_id: Some(phone.call_sid.to_owned()), ..phone.parties.clone() },
         keeps_words: config.retention(target.tenant).transcripts_days > 0,
         bill: Bill { party: party(id, target), prices: config.prices_of(target.tenant), reservation: None },
-        recording: is_recorded(target, config)
-            .then(|| Order::new(&target.route.recording.folder, Format::PCMU, Format::PCMU)),
+        recording: recording(target, config, Format::PCMU),
         ticket,
     })
 }
@@ -149,6 +148,11 @@ fn call_config(target: Target<'_>, config: &Config) -> CallConfig {
     call.limits.detached_max = DETACHED_MAX;
     call.limits.call_max = target.tenant.limits.call_duration_max;
     call
+}
+
+/// How a caller whose audio is of `format` both ways is recorded, if at all.
+fn recording(target: Target<'_>, config: &Config, format: Format) -> Option<Order> {
+    is_recorded(target, config).then(|| Order::new(&target.route.recording.folder, format, format))
 }
 
 /// Whether a call's sound is recorded: never, if it would be kept for no day.
