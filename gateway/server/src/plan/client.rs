@@ -1,7 +1,6 @@
 //! A call whose caller speaks OpenAI's realtime API: a browser or a server.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use patchbay_core::{CallConfig, Format, Patience};
@@ -144,7 +143,7 @@ pub fn plan(
         keeps_words: config.retention(target.tenant).transcripts_days > 0,
         recording: is_recorded(target, config)
             .then(|| Order::new(&target.route.recording.folder, caller.ingress, caller.egress)),
-        bill: Bill { party, prices: Arc::clone(&config.prices.list), reservation: None },
+        bill: Bill { party, prices: config.prices_of(target.tenant), reservation: None },
         caller,
         callee,
         ticket,
