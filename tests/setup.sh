@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing, says what it installs, and is quick when nothing is missing.
-#   bash tests/setup.sh demo    what `make demo` needs: Rust, a C compiler, and Node to build the voice page
+#   bash tests/setup.sh demo    what `make demo` needs: Rust, a C compiler, cmake, and Node to build the voice page
 #   bash tests/setup.sh test    that, and what `make test` needs: cargo-nextest, Python, Twilio's own libraries, PostgreSQL, browsers
 # Debian packages need root or sudo. npm and pip packages go into gateway/web, tests/interop and tests/browser, nowhere else.
 set -euo pipefail
@@ -34,6 +34,7 @@ install_packages() {
 need_rust() {
     have cargo || fail "Rust is missing: install it with rustup (https://rustup.rs), then run this again"
     have cc || install_packages "a C compiler, for the ring crate" gcc libc6-dev
+    have cmake || install_packages "cmake, for libopus and aws-lc" cmake make
     if [ "$for_what" = test ]; then
         cargo fmt --version >/dev/null 2>&1 || fail "rustfmt is missing: run 'rustup component add rustfmt'"
         cargo clippy --version >/dev/null 2>&1 || fail "clippy is missing: run 'rustup component add clippy'"

@@ -9,11 +9,13 @@ mod conceal;
 pub mod g711;
 #[cfg(test)]
 mod levels;
+mod opus;
 mod passthrough;
 mod resample;
 mod samples;
 mod transcode;
 
+pub use opus::{BITRATE, COMPLEXITY, OpusDecoding, OpusEncoding};
 pub use passthrough::Passthrough;
 pub use resample::Resampler;
 pub use transcode::{Conversion, transcoder};

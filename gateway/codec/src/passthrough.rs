@@ -59,7 +59,7 @@ impl Transcoder for Passthrough {
         Ok(())
     }
 
-    fn conceal(&mut self, lost: MediaTime, out: &mut Vec<u8>) {
+    fn conceal(&mut self, lost: MediaTime, _next: Option<&[u8]>, out: &mut Vec<u8>) {
         if let Some(StandIn { coding, concealer, .. }) = &mut self.stand_in {
             concealer.conceal(lost, |samples| coding.encode(samples, out));
         }
@@ -93,7 +93,7 @@ mod tests {
 
     fn conceal(passthrough: &mut Passthrough, lost: MediaTime) -> Vec<u8> {
         let mut out = Vec::new();
-        passthrough.conceal(lost, &mut out);
+        passthrough.conceal(lost, None, &mut out);
         out
     }
 

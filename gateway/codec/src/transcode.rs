@@ -1,19 +1,23 @@
 //! Any format of whole samples to any other.
 
-use patchbay_core::{CodecError, Format, MediaTime, Transcoder};
+use patchbay_core::{Codec, CodecError, Format, MediaTime, Transcoder};
 
 use crate::conceal::Concealer;
 use crate::samples::{Coding, Decoder};
-use crate::{Passthrough, Resampler};
+use crate::{OpusDecoding, OpusEncoding, Passthrough, Resampler};
 
-/// The transcoder from `input` to `output`: among PCMU and PCMA at 8 kHz and L16 at 8, 16, 24 and 48 kHz every pair,
+/// The transcoder from `input` to `output`: among Opus, PCMU and PCMA at 8 kHz and L16 at 8, 16, 24 and 48 kHz every pair,
 /// and every format to itself. `None` for any other pair.
 #[must_use]
 pub fn transcoder(input: Format, output: Format) -> Option<Box<dyn Transcoder>> {
     if input == output {
         return Some(Box::new(Passthrough::new(input)));
     }
-    Some(Box::new(Conversion::new(input, output)?))
+    match (input.codec, output.codec) {
+        (Codec::Opus, _) => Some(Box::new(OpusDecoding::new(input, output)?)),
+        (_, Codec::Opus) => Some(Box::new(OpusEncoding::new(input, output)?)),
+        _ => Some(Box::new(Conversion::new(input, output)?)),
+    }
 }
 
 /// Decodes, resamples if the rates differ, and encodes.
@@ -70,7 +74,7 @@ impl Transcoder for Conversion {
         Ok(())
     }
 
-    fn conceal(&mut self, lost: MediaTime, out: &mut Vec<u8>) {
+    fn conceal(&mut self, lost: MediaTime, _next: Option<&[u8]>, out: &mut Vec<u8>) {
         let Self { concealer, resampler, encoding, .. } = self;
         concealer.conceal(lost, |samples| pass_on(samples, resampler.as_mut(), *encoding, out));
     }
@@ -165,11 +169,13 @@ mod tests {
 
     #[test]
     fn pairs_that_no_leg_uses_are_refused() {
-        let pcmu_16k = Format { codec: patchbay_core::Codec::Pcmu, rate_hz: 16_000 };
+        let pcmu_16k = Format { codec: Codec::Pcmu, rate_hz: 16_000 };
         let l16_44k = Format::l16(44_100);
-        for other in [Format::OPUS, pcmu_16k, l16_44k] {
-            assert!(transcoder(Format::PCMU, other).is_none(), "{other}");
-            assert!(transcoder(other, Format::L16_24K).is_none(), "{other}");
+        for other in [pcmu_16k, l16_44k] {
+            for known in [Format::PCMU, Format::L16_24K, Format::OPUS] {
+                assert!(transcoder(known, other).is_none(), "{other}");
+                assert!(transcoder(other, known).is_none(), "{other}");
+            }
         }
         assert!(transcoder(Format::OPUS, Format::OPUS).is_some(), "to itself, any");
     }
@@ -241,7 +247,7 @@ mod tests {
             transcoder.push(&bytes, &mut out).unwrap();
             transcoder.reset();
             out.clear();
-            transcoder.conceal(MediaTime::FRAME, &mut out);
+            transcoder.conceal(MediaTime::FRAME, None, &mut out);
             transcoder.finish(&mut out);
             assert!(decoded(output, &out).iter().all(|s| s.abs() <= 8), "{input} -> {output}");
             assert_eq!(output.duration_of(out.len()), Some(MediaTime::FRAME));
@@ -302,7 +308,7 @@ mod tests {
                     }
                     Step::Conceal(ticks) => {
                         let lost = MediaTime::from_ticks(ticks);
-                        transcoder.conceal(lost, &mut out);
+                        transcoder.conceal(lost, None, &mut out);
                         concealed += lost.samples(input.rate_hz);
                     }
                 }

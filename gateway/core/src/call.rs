@@ -247,6 +247,9 @@ impl Call {
             Event::Told(told) => return self.tell(side, told, now, out),
             event => event,
         };
+        if let Event::AudioLost { span, next } = &event {
+            self.conceal(side, *span, next.as_deref());
+        }
         let verdict = self.ask_hook(side, &event, now, out);
         let interrupts = self.turn.on_event(&event) && verdict == Verdict::Pass && !self.is_announcing(now);
         match &event {
@@ -256,6 +259,7 @@ impl Call {
                 listener.finish_route();
                 listener.playout.utterance_ended(*utterance);
             }
+            Event::QualityReported(quality) => self.sides[side].expect_loss(quality),
             Event::MarkReached(mark) => {
                 self.sides[side].playout.mark_reached(*mark, now);
                 self.tap_delay(side, out);
@@ -309,6 +313,14 @@ impl Call {
         let listener = &mut self.sides[1 - from];
         if !listener.carry(frame, self.transcoders) {
             out.push(Output::Fact(Fact::FrameLost { leg: listener.id }));
+        }
+    }
+
+    /// Live audio from one side will not come: the other hears something that stands in for it.
+    fn conceal(&mut self, from: usize, span: MediaTime, next: Option<&[u8]>) {
+        if self.phase == Phase::Live {
+            let source = self.sides[from].caps.ingress;
+            self.sides[1 - from].conceal((source, span), next, self.transcoders);
         }
     }
 

@@ -3,7 +3,7 @@
 use base64_simd::{AsOut as _, STANDARD};
 use bytes::{Bytes, BytesMut};
 
-use crate::{Format, MediaTime, UtteranceId};
+use crate::{Format, MediaTime, UtteranceId, opus_duration};
 
 /// A frame's bytes in the form they arrived in. Base64 stays base64 when nobody needs the samples.
 #[derive(Clone, PartialEq, Eq)]
@@ -104,11 +104,11 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Live audio (no utterance) of a format with fixed sample size; `duration` follows from the payload. For a codec
-    /// with packets, the duration is taken as one frame of 20 ms.
+    /// Live audio (no utterance); `duration` follows from the payload. One that cannot be is taken as 20 ms.
     #[must_use]
     pub fn live(format: Format, payload: Payload, pts: MediaTime) -> Self {
-        let duration = format.duration_of(payload.len()).unwrap_or(MediaTime::FRAME);
+        let packet = || opus_duration(&payload.to_raw()).unwrap_or(MediaTime::FRAME);
+        let duration = format.duration_of(payload.len()).unwrap_or_else(packet);
         Self { format, payload, pts, duration, utterance: None }
     }
 

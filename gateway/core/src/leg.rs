@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use crate::{Format, Frame, Instant, MarkId, MediaTime, Told, Usage, UtteranceId};
+use crate::{Format, Frame, Instant, MarkId, MediaTime, Packet, Quality, Told, Usage, UtteranceId};
 
-/// What crosses a transport. Ingress: all of them. Egress: `Text`, `Binary` and `Close`.
+/// What crosses a transport. Ingress: all of them. Egress: `Text`, `Binary`, `Packet` and `Close`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Wire {
@@ -22,6 +22,10 @@ pub enum Wire {
     Text(#[serde(with = "text")] Bytes),
     /// One message of bytes.
     Binary(Bytes),
+    /// One packet of media.
+    Packet(Packet),
+    /// Ingress: how well packets get through, about once a second.
+    Quality(Quality),
     /// Ingress: the transport is gone (code 1006 when it broke without a close). Egress: close it.
     Close {
         /// RFC 6455 §7.4 close code.
@@ -54,6 +58,8 @@ impl fmt::Debug for Wire {
             Self::Opened => f.write_str("Opened"),
             Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
             Self::Binary(bytes) => write!(f, "Binary({} bytes)", bytes.len()),
+            Self::Packet(packet) => write!(f, "Packet({packet:?})"),
+            Self::Quality(quality) => write!(f, "{quality:?}"),
             Self::Close { code, .. } => write!(f, "Close({code})"),
             Self::Refused(refusal) => write!(f, "Refused({refusal:?})"),
         }
@@ -177,6 +183,15 @@ pub enum Event {
     LegUp,
     /// Audio came in. Of an utterance if `frame.utterance` is set.
     AudioReceived(Frame),
+    /// Live audio that will not come any more: its place in time, between what was received before and what will be.
+    AudioLost {
+        /// How long it would have played.
+        span: MediaTime,
+        /// The packet behind it, if it is there; it is received next.
+        next: Option<Bytes>,
+    },
+    /// How well packets get through.
+    QualityReported(Quality),
     /// A new utterance begins. `item` is the provider's id.
     UtteranceStarted {
         /// Ours.

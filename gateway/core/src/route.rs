@@ -86,16 +86,35 @@ impl Route {
             return Ok(());
         }
         let raw = frame.payload.to_raw();
-        let audio = match &mut self.transcoder {
-            None => raw,
-            Some(transcoder) => {
-                self.scratch.clear();
-                transcoder.push(&raw, &mut self.scratch)?;
-                Bytes::copy_from_slice(&self.scratch)
-            }
+        let Some(transcoder) = &mut self.transcoder else {
+            self.reframe(raw, &mut give);
+            return Ok(());
         };
-        self.reframe(audio, &mut give);
+        self.scratch.clear();
+        transcoder.push(&raw, &mut self.scratch)?;
+        self.give_transcoded(&mut give);
         Ok(())
+    }
+
+    /// Carries what stands in for live audio that will not come; `next` is the packet behind the gap. Where packets pass
+    /// as they are, the gap passes too: the next one's place in time tells of it.
+    pub fn conceal(&mut self, span: MediaTime, next: Option<&[u8]>, mut give: impl FnMut(Frame)) {
+        if let Some(transcoder) = &mut self.transcoder {
+            self.scratch.clear();
+            transcoder.conceal(span, next, &mut self.scratch);
+            self.give_transcoded(&mut give);
+        } else if let Some(bytes) = self.sink.bytes_for(span) {
+            self.reframe(vec![self.sink.silence(); bytes].into(), &mut give);
+        } else {
+            self.pts += span;
+        }
+    }
+
+    /// So much of what goes out will be lost.
+    pub fn expect_loss(&mut self, permille: u16) {
+        if let Some(transcoder) = &mut self.transcoder {
+            transcoder.expect_loss(permille);
+        }
     }
 
     /// The utterance is complete: `give` gets what is held, filled up with silence.
@@ -105,8 +124,7 @@ impl Route {
         {
             self.scratch.clear();
             transcoder.finish(&mut self.scratch);
-            let tail = Bytes::copy_from_slice(&self.scratch);
-            self.reframe(tail, &mut give);
+            self.give_transcoded(&mut give);
         }
         if let Some(reframer) = &mut self.reframer {
             let stamp = &mut Stamp { format: self.sink, utterance: self.utterance, pts: &mut self.pts };
@@ -142,6 +160,20 @@ impl Route {
                     && frame.duration.ticks().is_multiple_of(self.multiple.ticks().max(1))
                     && frame.format.bytes_for(frame.duration).is_none_or(|whole| whole == frame.payload.len())
             })
+    }
+
+    /// What the transcoder wrote: each packet is a frame, what has no packets is cut to size.
+    fn give_transcoded(&mut self, give: &mut impl FnMut(Frame)) {
+        if self.sink.sample_bytes().is_some() {
+            return self.reframe(Bytes::copy_from_slice(&self.scratch), give);
+        }
+        let ends = self.transcoder.as_ref().map_or(&[][..], |transcoder| transcoder.packet_ends());
+        let stamp = &mut Stamp { format: self.sink, utterance: self.utterance, pts: &mut self.pts };
+        let mut start = 0;
+        for &end in ends {
+            give(stamp.frame(Bytes::copy_from_slice(&self.scratch[start..end])));
+            start = end;
+        }
     }
 
     fn reframe(&mut self, audio: Bytes, give: &mut impl FnMut(Frame)) {

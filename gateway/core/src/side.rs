@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 
 use crate::playout::Playout;
 use crate::route::Route;
-use crate::{Caps, Command, Frame, Instant, Leg, LegError, LegId, Outbox, Told, TranscoderFactory, Wire};
+use crate::{
+    Caps, Command, Format, Frame, Instant, Leg, LegError, LegId, MediaTime, Outbox, Quality, Told,
+    TranscoderFactory, Wire,
+};
 
 /// Whether a side can be spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,18 +76,40 @@ impl Side {
     /// Queues a frame from the other side, converted to what this side takes. Returns false when it could not be:
     /// there is no transcoder, the queue is full, or the packet was bad. A late frame of a cut utterance is no failure.
     pub(crate) fn carry(&mut self, frame: Frame, factory: TranscoderFactory) -> bool {
-        if self.route.as_ref().is_none_or(|r| r.source() != frame.format || r.sink() != self.caps.egress) {
-            match Route::new(frame.format, &self.caps, factory) {
-                Ok(route) => self.route = Some(route),
-                Err(_) => return false,
-            }
-        }
+        self.lead_from(frame.format, factory);
         let Some(route) = &mut self.route else { return false };
         let mut queued = true;
         let carried = route.push(frame, |f| {
             queued &= !matches!(self.playout.enqueue(f), Err(crate::playout::Unqueued::Full));
         });
         queued && carried.is_ok()
+    }
+
+    /// Queues what stands in for live audio in `source` that will not come. `next` is the packet behind the gap.
+    pub(crate) fn conceal(
+        &mut self,
+        (source, span): (Format, MediaTime),
+        next: Option<&[u8]>,
+        factory: TranscoderFactory,
+    ) {
+        self.lead_from(source, factory);
+        if let Some(route) = &mut self.route {
+            route.conceal(span, next, |f| _ = self.playout.enqueue(f));
+        }
+    }
+
+    /// A route from `source` to here, if there can be one.
+    fn lead_from(&mut self, source: Format, factory: TranscoderFactory) {
+        if self.route.as_ref().is_none_or(|r| r.source() != source || r.sink() != self.caps.egress) {
+            self.route = Route::new(source, &self.caps, factory).ok();
+        }
+    }
+
+    /// So much of what this side is sent gets lost.
+    pub(crate) fn expect_loss(&mut self, quality: &Quality) {
+        if let (Some(route), Some(permille)) = (&mut self.route, quality.egress_loss_permille) {
+            route.expect_loss(permille);
+        }
     }
 
     /// Queues what the route still holds.

@@ -25,10 +25,17 @@ pub trait Transcoder: Send {
     /// # Errors
     /// [`CodecError`] when a packet is refused; state is as before, the caller conceals.
     fn push(&mut self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError>;
-    /// Appends what stands in for `lost` audio.
-    fn conceal(&mut self, lost: MediaTime, out: &mut Vec<u8>);
+    /// Appends what stands in for `lost` audio. `next` is the packet behind the gap, if it is there: it may carry a copy of
+    /// what was lost (Opus: RFC 6716 §2.1.7). It is not taken by this; push it too.
+    fn conceal(&mut self, lost: MediaTime, next: Option<&[u8]>, out: &mut Vec<u8>);
     /// Appends what is still held back (the algorithmic delay), and resets: the utterance is complete.
     fn finish(&mut self, out: &mut Vec<u8>);
+    /// Where each packet ends, in bytes from the first that the last call appended. Nothing for an output without packets.
+    fn packet_ends(&self) -> &[usize] {
+        &[]
+    }
+    /// Of what is sent from now on, so many thousandths will be lost: a codec may spend bits on copies.
+    fn expect_loss(&mut self, _permille: u16) {}
     /// Algorithmic delay between a sample in and the same sample out.
     fn latency(&self) -> MediaTime;
     /// Forgets all history: the next push starts fresh, without a click. At a cut.

@@ -209,7 +209,7 @@ impl Leg for Parrot {
             }
             (Wire::Close { code, .. }, _) => self.down(Down::Lost { code }, out),
             (Wire::Refused(_), _) => self.down(Down::Lost { code: 1006 }, out),
-            (Wire::Text(_) | Wire::Binary(_), _) => out.event(Event::MessageDropped { reason: "no_wire" }),
+            (Wire::Text(_) | Wire::Binary(_) | Wire::Packet(_) | Wire::Quality(_), _) => out.event(Event::MessageDropped { reason: "no_wire" }),
             (Wire::Opened, Phase::Up) => {}
         }
         self.speak(now, out);

@@ -424,6 +424,7 @@ impl Leg for Realtime {
             Wire::Opened => self.opened(now, out),
             Wire::Text(text) => self.on_text(&text, now, out)?,
             Wire::Binary(_) => self.drop_nonsense("binary_message", now, out)?,
+            Wire::Packet(_) | Wire::Quality(_) => {}
             Wire::Close { code, reason } => self.down(fault::down_by_close(code, &reason, self.is_up()), out),
             Wire::Refused(refusal) => self.down(fault::down_by_refusal(&refusal), out),
         }

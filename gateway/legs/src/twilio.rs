@@ -225,6 +225,8 @@ impl Leg for Twilio {
                 }
                 Ok(())
             }
+            // Its transport is a WebSocket.
+            Wire::Packet(_) | Wire::Quality(_) => Ok(()),
             Wire::Close { code, .. } => {
                 self.go_down(Down::Lost { code }, out);
                 Ok(())

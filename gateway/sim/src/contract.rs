@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use patchbay_core::{
-    Caps, Command, Cut, Event, Frame, Instant, Leg, MarkId, MediaTime, Outbox, Payload, Refusal, Told,
-    UtteranceId, Wire,
+    Caps, Codec, Command, Cut, Event, Frame, Instant, Leg, MarkId, MediaTime, Outbox, Packet, Payload,
+    Refusal, Told, UtteranceId, Wire,
 };
 
 use self::mutate::{Random, mutated};
@@ -19,6 +19,9 @@ use self::mutate::{Random, mutated};
 const CALLS: u64 = 80;
 /// A leg may say goodbye before it closes, but not for longer.
 const CLOSES_WITHIN: Duration = Duration::from_secs(10);
+
+/// What is lost at once is filled with audio: it must not be an hour.
+const LOST_MAX: MediaTime = MediaTime::from_ms(10_000);
 
 /// What the suite has to know about a leg.
 pub struct Subject<'a> {
@@ -90,10 +93,23 @@ impl Subject<'_> {
             1 => Wire::Refused(Refusal::Status { status: random.below(1000), retry_after: None }),
             2 => Wire::Close { code: random.below(5000), reason: "".into() },
             3..=9 => Wire::Binary(random.bytes(300).into()),
-            10..=14 => Wire::Text(String::from_utf8_lossy(&random.bytes(300)).into_owned().into()),
+            10 => Wire::Packet(packet(random)),
+            11..=14 => Wire::Text(String::from_utf8_lossy(&random.bytes(300)).into_owned().into()),
             15..=44 => random.pick(self.samples).cloned().unwrap_or(Wire::Opened),
             _ => mutated(self.samples, random),
         }
+    }
+}
+
+/// A packet from anywhere, in place and in time.
+fn packet(random: &mut Random) -> Packet {
+    let far = |random: &mut Random| [0, 1, 1_000, u64::MAX / 2, u64::MAX][usize::from(random.below(5))];
+    Packet {
+        codec: [Codec::Opus, Codec::Pcmu, Codec::Pcma, Codec::L16][usize::from(random.below(4))],
+        seq: far(random).saturating_add(random.below(100).into()),
+        time: far(random).saturating_add(u64::from(random.below(100)) * 160),
+        marker: random.below(2) == 0,
+        payload: random.bytes(300).into(),
     }
 }
 
@@ -260,12 +276,14 @@ impl Life {
         ensure(!(self.is_silenced && (self.is_media)(wire)), "audio after Flush and before Play")?;
         match wire {
             Wire::Text(text) => ensure(std::str::from_utf8(text).is_ok(), "a text message is not UTF-8"),
-            Wire::Binary(_) => Ok(()),
+            Wire::Binary(_) | Wire::Packet(_) => Ok(()),
             Wire::Close { reason, .. } => {
                 self.has_closed = true;
                 ensure(reason.len() <= 123, "a close reason is too long")
             }
-            Wire::Opened | Wire::Refused(_) => Err("it sends what only a transport says".into()),
+            Wire::Opened | Wire::Refused(_) | Wire::Quality(_) => {
+                Err("it sends what only a transport says".into())
+            }
         }
     }
 
@@ -281,6 +299,10 @@ impl Life {
                 let is_of_caps = frame.format == self.leg.caps().ingress;
                 ensure(is_of_caps, "audio is not of the format that caps tells")?;
                 ensure(!frame.payload.is_empty(), "a frame without audio")?;
+            }
+            Event::AudioLost { span, .. } => {
+                let is_bounded = !span.is_zero() && *span <= LOST_MAX;
+                ensure(is_bounded, "it lost nothing, or more than can be")?;
             }
             Event::LegDown(_) => self.is_down = true,
             _ => {}

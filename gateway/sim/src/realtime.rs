@@ -153,7 +153,7 @@ impl RealtimeDouble {
                 self.phase = Phase::Over;
                 self.outgoing.queue.clear();
             }
-            Wire::Opened | Wire::Text(_) | Wire::Binary(_) => {}
+            Wire::Opened | Wire::Text(_) | Wire::Binary(_) | Wire::Packet(_) | Wire::Quality(_) => {}
         }
         self.on_timeout(now, out);
     }

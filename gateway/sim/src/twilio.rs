@@ -127,6 +127,7 @@ impl TwilioDouble {
             Wire::Opened => self.open(now, out),
             Wire::Text(text) => self.on_text(&text, now, out),
             Wire::Binary(_) => self.reject(31924),
+            Wire::Packet(_) | Wire::Quality(_) => {}
             Wire::Close { code, .. } => {
                 self.warn(31921);
                 self.end(Ending::Closed { code }, self.stream_time(now));

@@ -1,6 +1,6 @@
 //! Wires that a peer should not send, made from wires that it does: by bytes, and by JSON values.
 
-use patchbay_core::Wire;
+use patchbay_core::{Packet, Wire};
 use serde_json::{Value, json};
 
 /// A generator whose numbers follow from its seed (SplitMix64, Steele et al. 2014).
@@ -52,6 +52,7 @@ pub(super) fn mutated(samples: &[Wire], random: &mut Random) -> Wire {
             Wire::Text(String::from_utf8_lossy(&broken).into_owned().into())
         }
         Some(Wire::Binary(bytes)) => Wire::Binary(broken_bytes(&bytes, random).into()),
+        Some(Wire::Packet(packet)) => Wire::Packet(broken_packet(packet, random)),
         Some(other) => other,
         None => Wire::Binary(random.bytes(64).into()),
     }
@@ -67,6 +68,18 @@ fn broken_text(text: &[u8], other: Option<&Wire>, random: &mut Random) -> Vec<u8
         }
         _ => broken_bytes(text, random),
     }
+}
+
+/// Late, early, doubled, cut or flipped.
+fn broken_packet(mut packet: Packet, random: &mut Random) -> Packet {
+    match random.below(6) {
+        0 => packet.seq = packet.seq.saturating_sub(random.below(2_000).into()),
+        1 => packet.seq = packet.seq.saturating_add(random.below(2_000).into()),
+        2 => packet.time = packet.time.saturating_sub(random.next() >> random.below(64)),
+        3 => packet.time = packet.time.saturating_add(random.next() >> random.below(64)),
+        _ => packet.payload = broken_bytes(&packet.payload, random).into(),
+    }
+    packet
 }
 
 fn broken_bytes(bytes: &[u8], random: &mut Random) -> Vec<u8> {

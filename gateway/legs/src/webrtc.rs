@@ -1,0 +1,209 @@
+//! A browser over WebRTC: audio in RTP packets (RFC 3550, 7587 for Opus), realtime events on the data channel `oai-events`
+//! (<https://platform.openai.com/docs/guides/realtime-webrtc>, November 2026).
+//!
+//! ICE, DTLS, SRTP and SCTP belong to the transport, as TLS does for WebSockets: handshakes are random, and a call replays
+//! bit for bit. What comes here are packets and texts, as the peer meant them.
+
+use bytes::Bytes;
+use patchbay_core::{
+    Caps, Codec, Command, Down, Event, Format, Instant, Leg, LegError, MediaTime, Outbox, Pacing, Quality,
+    Wire,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{ConfigError, EndpointDef, Media, Transport};
+
+mod echo;
+mod egress;
+mod ingress;
+mod output;
+
+use echo::Echo;
+use egress::Egress;
+use ingress::Ingress;
+use output::Output;
+
+/// A browser, or whatever else speaks WebRTC.
+pub static ENDPOINT: EndpointDef =
+    EndpointDef { kind: "webrtc", transport: Transport::Accepted, sends: FORMATS, receives: FORMATS, open };
+
+const FORMATS: &[Format] = &[Format::OPUS, Format::PCMU];
+
+/// Sent ahead of what the listener hears: it rides out a late timer, and little is still on its way at a flush.
+const LEAD: MediaTime = MediaTime::from_ms(60);
+/// Speech that waits; beyond it the model is not read.
+const QUEUE_MAX: MediaTime = MediaTime::from_ms(120_000);
+/// Between two people, audio that is later than this is dropped.
+const LIVE_MAX: MediaTime = MediaTime::from_ms(200);
+
+/// What may be said about the leg.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The other side is a person too: what they say is passed on at once, and never piles up.
+    pub live: bool,
+}
+
+fn open(config: &Value, media: Media) -> Result<Box<dyn Leg>, ConfigError> {
+    let refuse = |reason| ConfigError { kind: ENDPOINT.kind, reason };
+    let config = serde_json::from_value::<Config>(config.clone()).map_err(|e| refuse(e.to_string()))?;
+    if !FORMATS.contains(&media.ingress) || !FORMATS.contains(&media.egress) {
+        return Err(refuse("WebRTC carries opus/48000 or PCMU/8000".into()));
+    }
+    Ok(Box::new(WebRtc::new(&config, media)))
+}
+
+/// One browser on one call.
+pub struct WebRtc {
+    phase: Phase,
+    live: bool,
+    media: Media,
+    ingress: Ingress,
+    egress: Egress,
+    echo: Echo,
+    output: Output,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Waiting,
+    Up,
+    Down,
+}
+
+impl WebRtc {
+    /// A leg that waits for its transport. Formats are what the two descriptions agreed on.
+    #[must_use]
+    pub fn new(config: &Config, media: Media) -> Self {
+        Self {
+            phase: Phase::Waiting,
+            live: config.live,
+            media,
+            ingress: Ingress::new(media.ingress),
+            egress: Egress::new(media.egress),
+            echo: Echo::default(),
+            output: Output::default(),
+        }
+    }
+
+    fn down(&mut self, down: Down, out: &mut Outbox) {
+        self.phase = Phase::Down;
+        out.event(Event::LegDown(down));
+    }
+
+    fn report(&mut self, quality: Quality, out: &mut Outbox) {
+        self.echo.heed(&quality);
+        out.event(Event::QualityReported(quality));
+    }
+}
+
+impl Leg for WebRtc {
+    fn caps(&self) -> Caps {
+        let pacing = if self.live {
+            Pacing::Live { latency_max: LIVE_MAX }
+        } else {
+            Pacing::Speech { lead: LEAD, queue_max: QUEUE_MAX }
+        };
+        Caps {
+            ingress: self.media.ingress,
+            egress: self.media.egress,
+            pacing,
+            multiple: MediaTime::FRAME,
+            // What was sent ahead is played; there is little of it.
+            can_clear: false,
+            echoes_marks: !self.live,
+            echoes_marks_on_clear: false,
+            reports_speech: false,
+            can_cancel: false,
+            can_truncate: false,
+            answers: false,
+        }
+    }
+
+    fn on_wire(&mut self, wire: Wire, now: Instant, out: &mut Outbox) -> Result<(), LegError> {
+        match (wire, self.phase) {
+            (_, Phase::Down) => {}
+            (Wire::Opened, Phase::Waiting) => {
+                self.phase = Phase::Up;
+                out.event(Event::LegUp);
+            }
+            (Wire::Opened, Phase::Up) => {}
+            // The peer closed its side: a page hangs up so.
+            (Wire::Close { code: 1000, .. }, _) => self.down(Down::HungUp, out),
+            (Wire::Close { code, .. }, _) => self.down(Down::Lost { code }, out),
+            (Wire::Refused(_), _) => self.down(Down::Lost { code: 1006 }, out),
+            (Wire::Packet(packet), Phase::Up) => self.ingress.take(packet, now, out),
+            (Wire::Quality(quality), Phase::Up) => self.report(quality, out),
+            (Wire::Packet(_) | Wire::Quality(_), Phase::Waiting) => {
+                out.event(Event::MessageDropped { reason: "early" });
+            }
+            (Wire::Text(_), _) => out.event(Event::MessageDropped { reason: "no_events" }),
+            (Wire::Binary(_), _) => out.event(Event::MessageDropped { reason: "binary" }),
+        }
+        Ok(())
+    }
+
+    fn on_command(&mut self, command: Command, now: Instant, out: &mut Outbox) -> Result<(), LegError> {
+        match (command, self.phase) {
+            (_, Phase::Down) => {}
+            (Command::Hangup { code }, _) => {
+                out.close(code, "");
+                self.down(Down::HungUp, out);
+            }
+            (_, Phase::Waiting) => {}
+            (Command::Play(frame), Phase::Up) => {
+                self.output.plays(&frame, out);
+                let packet = self.egress.packet(&frame, now);
+                out.wire(Wire::Packet(packet));
+            }
+            (Command::Mark(mark), Phase::Up) => self.echo.ask(mark, self.egress.dry_at().max(now)),
+            (Command::Flush, Phase::Up) => {
+                self.echo.void();
+                self.output.cleared(out);
+            }
+            // It generates nothing, and remembers nothing that could be cut.
+            (Command::Cancel | Command::Truncate(_) | Command::Respond { .. }, Phase::Up) => {}
+        }
+        Ok(())
+    }
+
+    fn on_timeout(&mut self, now: Instant, out: &mut Outbox) -> Result<(), LegError> {
+        if self.phase != Phase::Up {
+            return Ok(());
+        }
+        self.ingress.on_timeout(now, out);
+        self.echo.on_timeout(now, out);
+        if self.egress.dry_at() <= now && self.echo.is_quiet() {
+            self.output.stopped(out);
+        }
+        Ok(())
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let legs = [self.ingress.poll_timeout(), self.echo.poll_timeout()];
+        if self.phase == Phase::Up { legs.into_iter().flatten().min() } else { None }
+    }
+}
+
+/// Ticks of the RTP clock in one tick of ours, as a ratio: Opus counts at 48 kHz whatever it carries (RFC 7587 §4.1).
+fn clock_hz(codec: Codec) -> u32 {
+    match codec {
+        Codec::Opus => Format::OPUS.rate_hz,
+        Codec::Pcmu | Codec::Pcma | Codec::L16 => Format::PCMU.rate_hz,
+    }
+}
+
+/// How long a payload plays; `None` for one that is none.
+fn span_of(format: Format, payload: &Bytes) -> Option<MediaTime> {
+    match format.codec {
+        Codec::Opus => patchbay_core::opus_duration(payload),
+        _ => format.duration_of(payload.len()).filter(|span| !span.is_zero() && *span <= PACKET_MAX),
+    }
+}
+
+/// The longest packet that is taken: 120 ms, as in Opus.
+const PACKET_MAX: MediaTime = MediaTime::from_ms(120);
+
+#[cfg(test)]
+mod tests;
