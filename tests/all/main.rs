@@ -16,3 +16,4 @@ mod realtime_sdk;
 mod signature_interop;
 mod speech;
 mod stage;
+mod webrtc;

@@ -12,7 +12,7 @@ use crate::leg::{Command, Event, Leg, LegError, Outbox, Wire};
 use crate::redial::Redial;
 use crate::side::{Side, State};
 use crate::turn::Turn;
-use crate::{Frame, Instant, LegId, TranscoderFactory};
+use crate::{Frame, Instant, LegId, MediaTime, TranscoderFactory};
 
 #[path = "call/ending.rs"]
 mod ending;

@@ -118,6 +118,8 @@ impl Leg for WebRtc {
             can_cancel: false,
             can_truncate: false,
             answers: false,
+            // The echo of the marks says it.
+            reports_heard: false,
         }
     }
 
@@ -162,6 +164,9 @@ impl Leg for WebRtc {
                 self.echo.void();
                 self.output.cleared(out);
             }
+            // What announces an utterance is for whoever carries audio in events.
+            (Command::Tell(told), Phase::Up) if told.utterance.is_some() => {}
+            (Command::Tell(told), Phase::Up) => out.wire(Wire::Text(told.event)),
             // It generates nothing, and remembers nothing that could be cut.
             (Command::Cancel | Command::Truncate(_) | Command::Respond { .. }, Phase::Up) => {}
         }

@@ -19,11 +19,13 @@ pub mod client_secrets;
 pub mod cross_origin;
 pub mod error;
 pub mod health;
+mod multipart;
 pub mod page;
 pub mod pages;
 pub mod realtime;
 pub mod twilio;
 pub mod usage;
+pub mod webrtc;
 
 #[cfg(test)]
 mod remembering;
@@ -44,6 +46,13 @@ pub fn public(app: &Arc<App>) -> Router {
         .route("/v1/realtime", get(realtime::open))
         .route("/v1/realtime/client_secrets", post(client_secrets::create))
         .route("/v1/page/token", post(page::token))
+        .route("/v1/realtime/calls", post(webrtc::create))
+        .route(
+            "/v1/realtime/calls/{id}",
+            post(webrtc::restart).patch(webrtc::restart).delete(webrtc::hang_up),
+        )
+        .route("/v1/realtime/calls/{id}/hangup", post(webrtc::hang_up))
+        .route("/whip/{route}", post(webrtc::create_whip))
         .layer(DefaultBodyLimit::max(limits.body_bytes_max));
     let twilio = Router::new()
         .route("/twilio/voice/{tenant}/{route}", post(twilio::voice::answer))

@@ -21,7 +21,7 @@ use crate::meter::Till;
 use crate::metrics::Metrics;
 use crate::overload::Overload;
 use crate::registry::Registry;
-use crate::transport::{Dialer, PortPending};
+use crate::transport::{Carrier, Dialer, Gate, PortPending};
 use crate::twilio_rest::TwilioRest;
 
 /// What the API asks of the calls of this machine. [`Calls`] answers; a test may answer otherwise.
@@ -33,6 +33,8 @@ pub trait CallTable: Send + Sync {
     fn start(&self, plan: CallPlan) -> Result<(), ConfigError>;
     /// Hands over the caller's transport, whose 101 is on its way.
     fn attach(&self, id: &str, pending: PortPending);
+    /// Hands over the caller's transport. A call that is over, or too busy, gets none.
+    fn carry(&self, _id: &str, _carrier: Carrier) {}
     /// Asks a call to end. False when it is not live.
     fn end(&self, id: &str, reason: EndReason) -> bool;
     /// What is known of a call, live or lately ended.
@@ -53,11 +55,18 @@ impl CallTable for Arc<Calls> {
         // The task owns the upgrade until the call owns the port; it ends within the upgrade's deadline.
         tokio::spawn(async move {
             if let Some(port) = pending.port().await
-                && let Err(port) = call.attach(Box::new(port))
+                && let Err(mut carrier) = call.attach(Carrier::WebSocket(Box::new(port)))
             {
-                port.finish().await;
+                std::future::poll_fn(|cx| carrier.poll_finish(cx)).await;
             }
         });
+    }
+
+    fn carry(&self, id: &str, carrier: Carrier) {
+        let refused = self.live(id).map(|call| call.attach(carrier));
+        if let Some(Err(_)) = refused {
+            tracing::warn!(call = id, "a call was too busy for its transport");
+        }
     }
 
     fn end(&self, id: &str, reason: EndReason) -> bool {
@@ -111,6 +120,8 @@ pub struct App {
     pub drain: Drain,
     /// Twilio's REST API.
     pub twilio: TwilioRest,
+    /// The ports of WebRTC, if it is on.
+    pub gate: Option<Arc<Gate>>,
 }
 
 /// What an [`App`] is put together from.
@@ -133,6 +144,8 @@ pub struct AppParts {
     pub registry: Option<Arc<Registry>>,
     /// How late we are.
     pub overload: Arc<Overload>,
+    /// The ports of WebRTC, if it is on.
+    pub gate: Option<Arc<Gate>>,
 }
 
 #[cfg(test)]
@@ -146,8 +159,8 @@ impl AppParts {
         let metrics = Arc::new(Metrics::new());
         let till = Till::in_memory(metrics.clone());
         let archive = Archive::in_memory();
-        let (drain, registry, overload) = (Drain::default(), None, Arc::default());
-        Self { config, bound, calls, metrics, drain, till, archive, registry, overload }
+        let (drain, registry, overload, gate) = (Drain::default(), None, Arc::default(), None);
+        Self { config, bound, calls, metrics, drain, till, archive, registry, overload, gate }
     }
 }
 
@@ -155,7 +168,8 @@ impl App {
     /// Puts together what requests share.
     #[must_use]
     pub fn new(parts: AppParts) -> Arc<Self> {
-        let AppParts { config, bound, calls, metrics, drain, till, archive, registry, overload } = parts;
+        let AppParts { config, bound, calls, metrics, drain, till, archive, registry, overload, gate } =
+            parts;
         let public_url = config.borrow().public_url(bound);
         Arc::new(Self {
             is_local: bound.ip().is_loopback() && public_url.is_loopback(),
@@ -174,6 +188,7 @@ impl App {
             metrics,
             drain,
             twilio: TwilioRest::new(),
+            gate,
         })
     }
 

@@ -20,7 +20,7 @@ use crate::overload::Overload;
 use crate::recorder::{Header, LegPlan, Recorder};
 use crate::recording::{self, Order, Recording};
 use crate::scribe::{Beginning, Parties, Scribe};
-use crate::transport::Port;
+use crate::transport::Carrier;
 
 /// Requests that may wait for a busy call.
 const CONTROL_MAX: usize = 16;
@@ -69,7 +69,7 @@ impl CallHandle {
     ///
     /// # Errors
     /// The port, for the shell to close.
-    pub fn attach(&self, port: Box<Port>) -> Result<(), Box<Port>> {
+    pub fn attach(&self, port: Carrier) -> Result<(), Carrier> {
         self.control.try_send(Control::Attach(port)).map_err(|refused| match refused.into_inner() {
             Control::Attach(port) => port,
             Control::End(_) | Control::Say(_) => unreachable!("an attach was sent"),

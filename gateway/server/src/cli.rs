@@ -18,6 +18,7 @@ pub mod forget;
 pub mod keys;
 pub mod migrate;
 pub mod operator;
+pub mod peer;
 pub mod replay;
 pub mod serve;
 pub mod signature;

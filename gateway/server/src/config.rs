@@ -34,6 +34,7 @@ mod tenant;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod webrtc;
 
 pub use credentials::CredentialSettings;
 pub use fault::{Fault, Faults, Place};
@@ -53,6 +54,7 @@ pub use spend::{Period, Policy, SpendLimit};
 pub use storage::{DatabaseUrl, Storage};
 pub use tenant::{Tenant, TenantLimits, TwilioAccount};
 pub(crate) use tenant::{is_e164, is_sid};
+pub use webrtc::WebRtc;
 
 /// Everything that can be configured, checked.
 #[derive(Debug, Serialize)]
@@ -70,6 +72,8 @@ pub struct Config {
     pub api_keys: KeyTable,
     /// Where calls, usage and identities are kept.
     pub storage: Storage,
+    /// Where WebRTC's media goes.
+    pub webrtc: WebRtc,
     /// By name.
     pub providers: BTreeMap<String, Arc<Provider>>,
     /// By name.

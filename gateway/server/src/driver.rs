@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use crate::journal::Journal;
-use crate::transport::{DialSpec, Dialer, Port};
+use crate::transport::{Carrier, DialSpec, Dialer, Port};
 
 /// Inputs taken from one transport in one wake-up, before the others get their turn.
 const BUDGET: usize = 32;
@@ -44,7 +44,7 @@ pub enum Opener {
 #[derive(Debug)]
 pub enum Control {
     /// The caller's transport has come.
-    Attach(Box<Port>),
+    Attach(Carrier),
     /// Say this to the caller.
     Say(PromptKind),
     /// End the call.
@@ -54,7 +54,7 @@ pub enum Control {
 /// One transport and the leg it serves. It outlives its leg until it has said goodbye.
 struct Line {
     leg: LegId,
-    port: Box<Port>,
+    port: Carrier,
     stalled: bool,
 }
 
@@ -141,9 +141,12 @@ impl Driver {
         }
     }
 
-    fn attach(&mut self, leg: LegId, port: Box<Port>, now: Instant) {
+    fn attach(&mut self, leg: LegId, port: Carrier, now: Instant) {
+        let is_open = port.is_open();
         self.lines.push(Line { leg, port, stalled: false });
-        self.feed(Input::Wire { leg, wire: Wire::Opened }, now);
+        if is_open {
+            self.feed(Input::Wire { leg, wire: Wire::Opened }, now);
+        }
     }
 
     /// The newest stream is the live one: an older one whose loss we have not noticed yet is lost now.
@@ -176,7 +179,7 @@ impl Driver {
                 Poll::Ready(result) => {
                     let (leg, _) = self.dials.swap_remove(index);
                     match result {
-                        Ok(port) => self.attach(leg, Box::new(port), now),
+                        Ok(port) => self.attach(leg, Carrier::WebSocket(Box::new(port)), now),
                         Err(refusal) => self.feed(Input::Wire { leg, wire: Wire::Refused(refusal) }, now),
                     }
                 }

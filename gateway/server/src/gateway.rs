@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::overload::{self, Overload};
 use crate::prompts;
 use crate::registry::{ChangeError, Registry};
-use crate::transport::{ListenLimits, Listener};
+use crate::transport::{Gate, ListenLimits, Listener};
 
 /// How long calls may say goodbye once time is up.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -78,6 +78,7 @@ impl Gateway {
         let registry =
             archive.is_durable.then(|| Arc::new(Registry::new(archive.store.clone(), reload.clone())));
         let (metrics, overload) = (Arc::new(Metrics::new()), Arc::new(Overload::default()));
+        let gate = gate(&in_use, public_addr, &metrics).await?;
         let till = Till::new(Arc::new(archive.writer.clone()), archive.store.clone(), metrics.clone());
         let calls = Calls::new(Shared {
             metrics: metrics.clone(),
@@ -97,6 +98,7 @@ impl Gateway {
             archive,
             registry,
             overload,
+            gate,
         });
         begin_with_the_store(&app).await?;
         Ok(Self { public, admin, public_addr, admin_addr, app, calls, reload })
@@ -118,6 +120,12 @@ impl Gateway {
     #[must_use]
     pub fn public_url(&self) -> &PublicUrl {
         &self.app.public_url
+    }
+
+    /// The ports of WebRTC, if it is on.
+    #[must_use]
+    pub fn gate(&self) -> Option<&Gate> {
+        self.app.gate.as_deref()
     }
 
     /// The voice webhook of every route.
@@ -156,6 +164,9 @@ impl Gateway {
         tasks.spawn(admin.serve(api::admin(&app), ended(drain.clone(), calls.clone())));
         let mut aides = JoinSet::new();
         aides.spawn(overload::watch(app.clone(), calls.clone()));
+        if let Some(gate) = app.gate.clone() {
+            aides.spawn(gate.run());
+        }
         let (archive, config, known) = (app.archive.clone(), app.config.clone(), calls.clone());
         aides.spawn(async move { archive.keep_swept(config, || known.drop_ended()).await });
         if let Some(registry) = app.registry.clone() {
@@ -185,6 +196,26 @@ impl Gateway {
         }
         tracing::info!("drained");
     }
+}
+
+/// The ports of WebRTC, as far as the configuration says where peers reach them.
+async fn gate(
+    config: &Config,
+    public: SocketAddr,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Arc<Gate>>, BuildError> {
+    let Some(spec) = config.webrtc.spec(public) else {
+        if config.webrtc.enabled {
+            tracing::warn!(
+                "WebRTC is off: webrtc.public_ips says by which addresses browsers reach this machine"
+            );
+        }
+        return Ok(None);
+    };
+    let address = SocketAddr::new(spec.bind.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()), spec.udp_port);
+    let gate = Gate::bind(&spec, metrics.clone()).await;
+    let wrong = |reason| BuildError::Listen { key: "webrtc.udp_port or tcp_port", address, reason };
+    gate.map(Some).map_err(wrong)
 }
 
 /// What the store knows and we need: tenants, their keys, and what they spent.

@@ -200,7 +200,7 @@ impl Journal {
             recorder.write(Recorded::Out { output: output.clone() });
         }
         match output {
-            Output::Wire { wire: Wire::Text(_) | Wire::Binary(_), .. } => {}
+            Output::Wire { wire: Wire::Text(_) | Wire::Binary(_) | Wire::Packet(_), .. } => {}
             Output::Event { leg, event } => self.event(now, *leg, event),
             Output::Fact(fact) => self.fact(now, fact),
             Output::Tap(tap) => {
@@ -266,6 +266,8 @@ impl Journal {
             }
             Event::DtmfReceived(key) => self.write(|record| record.dtmf.push(*key)),
             Event::MessageDropped { reason } => self.metrics.message_dropped(reason),
+            Event::AudioLost { span, .. } => self.metrics.rtc_concealed(span.to_duration()),
+            Event::QualityReported(quality) => self.metrics.rtc_quality(quality),
             Event::PeerComplained { code } => self.metrics.provider_error(code),
             Event::LegDown(down) => self.metrics.leg_down(down),
             _ => {}

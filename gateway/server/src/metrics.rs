@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 mod label;
+mod rtc;
 
 use self::label::{Code, KNOWN_CODES, Kind, Limit, Provider, Reason, Request, Tokens};
 use crate::overload::Level;
@@ -58,6 +59,7 @@ pub struct Metrics {
     recordings_failed: Counter,
     draining: Gauge,
     overload: Gauge,
+    rtc: rtc::RtcMetrics,
 }
 
 impl Metrics {
@@ -102,6 +104,7 @@ impl Metrics {
             recordings_failed: Counter::default(),
             draining: Gauge::default(),
             overload: Gauge::default(),
+            rtc: rtc::RtcMetrics::default(),
         };
         metrics.register();
         metrics
@@ -156,6 +159,7 @@ impl Metrics {
             seconds(),
             self.audio_dropped.clone(),
         );
+        self.rtc.register(&mut self.registry);
         self.register_money();
         let r = &mut self.registry;
         r.register("twilio_signature_failures", "Refused signatures", self.signature_failures.clone());

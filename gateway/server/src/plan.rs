@@ -20,6 +20,10 @@ use crate::scribe::Parties;
 use crate::secret::Secret;
 use crate::transport::{DialSpec, Dialer, PortLimits};
 
+mod web;
+
+pub use web::{web_call, web_units};
+
 /// How long a call waits for its caller's transport after it broke: Twilio's `<Redirect>` takes a second or two.
 const DETACHED_MAX: Duration = Duration::from_secs(30);
 

@@ -83,7 +83,7 @@ fn what_was_said_is_heard_in_every_format() {
         // The filters of the voice mode turn phases: 0.88 and more was measured.
         assert!(like > 0.8, "{format}: {like}");
         let louder = db(rms(&heard) / rms(&said));
-        assert!(louder.abs() < 1.0, "{format}: {louder} dB");
+        assert!(louder.abs() < 2.0, "{format}: {louder} dB");
     }
 }
 

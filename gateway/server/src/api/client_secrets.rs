@@ -105,7 +105,7 @@ fn seconds(after: Option<&ExpiresAfter>) -> Result<u64, ApiError> {
 }
 
 /// The route that was asked for, else `default`, else the only one.
-fn route(tenant: &Tenant, identity: &Identity, asked: Option<&str>) -> Result<String, ApiError> {
+pub(super) fn route(tenant: &Tenant, identity: &Identity, asked: Option<&str>) -> Result<String, ApiError> {
     let only = || match tenant.routes.keys().collect::<Vec<_>>().as_slice() {
         [only] => Some((*only).clone()),
         _ => None,

@@ -174,7 +174,14 @@ fn jwt(audience: &str, scope: &str) -> String {
 }
 
 /// Every route of `/v1` that names an object of a tenant. [`every_route_of_a_tenant_is_in_the_list`] keeps it whole.
-const OBJECTS: &[(&str, &str)] = &[("GET", "/v1/calls/{id}"), ("POST", "/v1/calls/{id}/hangup")];
+const OBJECTS: &[(&str, &str)] = &[
+    ("GET", "/v1/calls/{id}"),
+    ("POST", "/v1/calls/{id}/hangup"),
+    ("POST", "/v1/realtime/calls/{id}"),
+    ("PATCH", "/v1/realtime/calls/{id}"),
+    ("DELETE", "/v1/realtime/calls/{id}"),
+    ("POST", "/v1/realtime/calls/{id}/hangup"),
+];
 /// Those that name none.
 const OTHERS: &[(&str, &str)] = &[
     ("GET", "/v1/calls"),
@@ -183,6 +190,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("GET", "/v1/realtime"),
     ("POST", "/v1/realtime/client_secrets"),
     ("POST", "/v1/page/token"),
+    ("POST", "/v1/realtime/calls"),
 ];
 
 #[test]

@@ -37,6 +37,10 @@ pub async fn run(args: ConfigArgs) -> ExitCode {
 /// Tells people and scripts where we are; the ports may have been the system's choice.
 fn announce(gateway: &Gateway) {
     let mut text = format!("public   {}\nadmin    http://{}\n", gateway.public_url(), gateway.admin_addr());
+    if let Some(gate) = gateway.gate() {
+        let over_tcp = gate.tcp_addr().map(|address| format!(", tcp {address}")).unwrap_or_default();
+        text.push_str(&format!("webrtc   udp {}{over_tcp}\n", gate.udp_addr()));
+    }
     for webhook in gateway.webhooks() {
         text.push_str(&format!("webhook  POST {webhook}\n"));
     }

@@ -13,6 +13,7 @@ use super::sources::{Sources, TenantText};
 use super::storage::Storage;
 use super::tenant::Tenant;
 use super::tree::{self, Entry, Node, Table, Value, merge, put, take_table};
+use super::webrtc::WebRtc;
 use super::{Config, CredentialSettings, Limits, PageSettings, Server};
 use crate::credential::api_key::KeyTable;
 
@@ -39,6 +40,7 @@ pub(super) fn parse(sources: &Sources) -> Result<Config, Faults> {
     let credentials = read(&mut root, "credentials", CredentialSettings::read);
     let storage = read(&mut root, "storage", Storage::read);
     let page = read(&mut root, "page", PageSettings::read);
+    let webrtc = read(&mut root, "webrtc", WebRtc::read);
     let providers = read_providers(&mut root);
     let tenants = read_tenants(&mut root, &providers, favourite);
     let prices = Prices::read(&mut root, &everybodys(&providers, &tenants), None);
@@ -58,6 +60,7 @@ pub(super) fn parse(sources: &Sources) -> Result<Config, Faults> {
         page,
         api_keys,
         storage,
+        webrtc,
         providers,
         tenants,
         prices,

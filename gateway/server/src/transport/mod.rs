@@ -1,21 +1,25 @@
-//! Sockets of the gateway: WebSocket [`Port`]s, the HTTP [`Listener`] that accepts them and the [`Dialer`] that opens them.
+//! Sockets of the gateway: WebSocket [`Port`]s, the [`Gate`] of every WebRTC call, the HTTP [`Listener`] that accepts them and the [`Dialer`] that opens them.
 //!
 //! The defaults of the stacks below are not safe at the edge (no header deadline, 64 MiB messages, no pings, unbounded
 //! write buffers), so every limit is set here, once.
 
+mod carrier;
 mod dial;
 mod fetch;
 mod io;
 mod listen;
 mod port;
 mod pulse;
+mod rtc;
 mod upgrade;
 
+pub use carrier::Carrier;
 pub use dial::{BadCa, BadUrl, DialSpec, Dialer};
 pub use fetch::{FetchSpec, Fetched};
 pub use listen::{ListenLimits, Listener};
 pub use port::Port;
 pub use pulse::PortLimits;
+pub use rtc::{Answer, Gate, GateSpec, OfferError, RtcPort};
 pub use upgrade::{PortPending, UpgradeRefused, WsUpgrade};
 
 #[cfg(test)]

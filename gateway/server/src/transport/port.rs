@@ -131,7 +131,7 @@ impl Port {
             }
             Wire::Binary(bytes) => self.queue(bytes.len(), Message::Binary(bytes)),
             Wire::Close { code, reason } => self.start_close(code, &reason),
-            Wire::Opened | Wire::Refused(_) => {}
+            Wire::Opened | Wire::Refused(_) | Wire::Packet(_) | Wire::Quality(_) => {}
         }
     }
 
