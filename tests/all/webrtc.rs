@@ -59,7 +59,15 @@ async fn a_browser_talks_with_a_model_over_udp() {
     let report = talk(&browser(&stage, "caller-order.wav", 12)).await.unwrap();
     assert!(report.location.starts_with("/v1/realtime/calls/rtc_"), "{}", report.location);
     assert!(report.set_up < Duration::from_millis(400), "{:?}", report.set_up);
-    assert!(heard("model-answer.wav", &report).fit > 0.8, "{:?}", heard("model-answer.wav", &report));
+    let found = heard("model-answer.wav", &report);
+    assert!(
+        found.fit > 0.8,
+        "{found:?}: {} packets, {} marked, {} bytes, {:?}",
+        report.packets,
+        report.markers,
+        report.heard.len(),
+        report.texts
+    );
     assert!(report.markers >= 1 && report.markers < report.packets / 10, "talk spurts are marked");
     assert!(report.has_reports, "RTCP came");
     let metrics = stage.admin("/metrics").await;

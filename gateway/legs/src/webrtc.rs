@@ -14,13 +14,13 @@ use serde_json::Value;
 
 use crate::{ConfigError, EndpointDef, Media, Transport};
 
-mod echo;
 mod egress;
+mod hearing;
 mod ingress;
 mod output;
 
-use echo::Echo;
 use egress::Egress;
+use hearing::Hearing;
 use ingress::Ingress;
 use output::Output;
 
@@ -61,7 +61,7 @@ pub struct WebRtc {
     media: Media,
     ingress: Ingress,
     egress: Egress,
-    echo: Echo,
+    hearing: Hearing,
     output: Output,
 }
 
@@ -82,7 +82,7 @@ impl WebRtc {
             media,
             ingress: Ingress::new(media.ingress),
             egress: Egress::new(media.egress),
-            echo: Echo::default(),
+            hearing: Hearing::default(),
             output: Output::default(),
         }
     }
@@ -92,8 +92,12 @@ impl WebRtc {
         out.event(Event::LegDown(down));
     }
 
+    fn heard_all_at(&self) -> Instant {
+        self.hearing.heard_at(self.egress.dry_at())
+    }
+
     fn report(&mut self, quality: Quality, out: &mut Outbox) {
-        self.echo.heed(&quality);
+        self.hearing.heed(&quality);
         out.event(Event::QualityReported(quality));
     }
 }
@@ -112,14 +116,13 @@ impl Leg for WebRtc {
             multiple: MediaTime::FRAME,
             // What was sent ahead is played; there is little of it.
             can_clear: false,
-            echoes_marks: !self.live,
+            echoes_marks: false,
             echoes_marks_on_clear: false,
             reports_speech: false,
             can_cancel: false,
             can_truncate: false,
             answers: false,
-            // The echo of the marks says it.
-            reports_heard: false,
+            reports_heard: !self.live,
         }
     }
 
@@ -158,12 +161,15 @@ impl Leg for WebRtc {
                 self.output.plays(&frame, out);
                 let packet = self.egress.packet(&frame, now);
                 out.wire(Wire::Packet(packet));
+                if let Some(utterance) = frame.utterance {
+                    self.hearing.sends(utterance, frame.duration, self.egress.dry_at());
+                }
             }
-            (Command::Mark(mark), Phase::Up) => self.echo.ask(mark, self.egress.dry_at().max(now)),
             (Command::Flush, Phase::Up) => {
-                self.echo.void();
+                self.hearing.cut(now);
                 self.output.cleared(out);
             }
+            (Command::Mark(_), Phase::Up) => {}
             // What announces an utterance is for whoever carries audio in events.
             (Command::Tell(told), Phase::Up) if told.utterance.is_some() => {}
             (Command::Tell(told), Phase::Up) => out.wire(Wire::Text(told.event)),
@@ -178,16 +184,17 @@ impl Leg for WebRtc {
             return Ok(());
         }
         self.ingress.on_timeout(now, out);
-        self.echo.on_timeout(now, out);
-        if self.egress.dry_at() <= now && self.echo.is_quiet() {
+        self.hearing.on_timeout(now, out);
+        if self.heard_all_at() <= now {
             self.output.stopped(out);
         }
         Ok(())
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let legs = [self.ingress.poll_timeout(), self.echo.poll_timeout()];
-        if self.phase == Phase::Up { legs.into_iter().flatten().min() } else { None }
+        let stops = self.output.is_playing().then(|| self.heard_all_at());
+        let own = [self.ingress.poll_timeout(), self.hearing.poll_timeout(), stops];
+        if self.phase == Phase::Up { own.into_iter().flatten().min() } else { None }
     }
 }
 

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use patchbay_core::{Frame, MarkId, Packet, Payload, UtteranceId};
+use patchbay_core::{Frame, Packet, Payload, UtteranceId};
 
 use super::*;
 
@@ -233,37 +233,45 @@ fn a_talk_spurt_begins_with_a_marker_and_time_goes_on_with_the_clock() {
 }
 
 #[test]
-fn a_marks_echo_comes_when_it_was_heard() {
+fn playing_starts_with_the_first_frame_and_stops_when_all_was_heard() {
     let mut bench = Bench::up(OPUS);
-    let mark = MarkId { generation: 0, seq: 0 };
     (0..3).for_each(|_| bench.speak(0));
-    bench.command(Command::Mark(mark));
     bench.pass(109);
-    assert_eq!(bench.events(), [], "60 ms of speech, 50 ms in the browser");
+    assert_eq!(bench.told(), ["output_audio_buffer.started"], "60 ms of speech, 50 ms in the browser");
     bench.pass(1);
-    assert_eq!(bench.events(), [Event::MarkReached(mark)]);
-    assert_eq!(bench.told(), ["output_audio_buffer.started", "output_audio_buffer.stopped"]);
-
-    let far = Quality { round_trip: Some(std::time::Duration::from_millis(200)), ..Quality::default() };
-    bench.wire(Wire::Quality(far));
-    bench.speak(1);
-    bench.command(Command::Mark(mark));
-    bench.events();
-    bench.pass(169);
-    assert_eq!(bench.events(), []);
-    bench.pass(1);
-    assert_eq!(bench.events(), [Event::MarkReached(mark)]);
+    assert_eq!(bench.told(), ["output_audio_buffer.stopped"]);
 }
 
 #[test]
-fn a_flush_voids_the_marks_and_says_so() {
+fn an_interruption_is_reported_by_what_the_listener_had_heard() {
+    let listener_cut = |heard| Event::ListenerCut { utterance: UtteranceId(0), heard };
+    for (round_trip_ms, heard_ms) in [(0, 150 - 50), (100, 150 - 50 - 50), (600, 0)] {
+        let mut bench = Bench::up(OPUS);
+        let round_trip = Some(std::time::Duration::from_millis(round_trip_ms));
+        bench.wire(Wire::Quality(Quality { round_trip, ..Quality::default() }));
+        (0..3).for_each(|_| bench.speak(0));
+        (0..7).for_each(|_| {
+            bench.pass(20);
+            bench.speak(0);
+        });
+        bench.pass(10);
+        bench.events();
+        bench.command(Command::Flush);
+        bench.pass(1_000);
+        assert_eq!(bench.events(), [listener_cut(ms(heard_ms))], "round trip {round_trip_ms} ms");
+        assert_eq!(bench.told(), ["output_audio_buffer.started", "output_audio_buffer.cleared"]);
+    }
+}
+
+#[test]
+fn what_was_wholly_heard_is_not_reported() {
     let mut bench = Bench::up(OPUS);
     bench.speak(0);
-    bench.command(Command::Mark(MarkId { generation: 0, seq: 0 }));
+    bench.pass(1_000);
+    bench.speak(1);
     bench.command(Command::Flush);
     bench.pass(1_000);
-    assert_eq!(bench.events(), []);
-    assert_eq!(bench.told(), ["output_audio_buffer.started", "output_audio_buffer.cleared"]);
+    assert_eq!(bench.events(), [Event::ListenerCut { utterance: UtteranceId(1), heard: ms(0) }]);
 }
 
 #[test]
