@@ -131,6 +131,8 @@ impl Leg for BrowserWs {
                 let code: Box<str> = "binary_message".into();
                 self.end(Down::Fatal { fault: Fault::PeerIncompatible, code }, 1003, "messages are text", out);
             }
+            // Its transport is a WebSocket.
+            Wire::Packet(_) | Wire::Quality(_) => {}
             Wire::Close { code: 1000 | 1001 | 1005, .. } => self.down(Down::HungUp, out),
             Wire::Close { code, .. } => self.down(Down::Lost { code }, out),
             Wire::Refused(_) => self.down(Down::Lost { code: 1006 }, out),

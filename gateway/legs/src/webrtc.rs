@@ -6,23 +6,23 @@
 
 use bytes::Bytes;
 use patchbay_core::{
-    Caps, Codec, Command, Down, Event, Format, Instant, Leg, LegError, MediaTime, Outbox, Pacing, Quality,
-    Wire,
+    Caps, Codec, Command, Down, Event, Fault, Format, Instant, Leg, LegError, MediaTime, Outbox, Pacing, Quality,
+    UtteranceId, Wire,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::bucket::Bucket;
+use crate::client_events::{self, ClientEvents, Sense};
 use crate::{ConfigError, EndpointDef, Media, Transport};
 
 mod egress;
 mod hearing;
 mod ingress;
-mod output;
 
 use egress::Egress;
 use hearing::Hearing;
 use ingress::Ingress;
-use output::Output;
 
 /// A browser, or whatever else speaks WebRTC.
 pub static ENDPOINT: EndpointDef =
@@ -37,10 +37,15 @@ const QUEUE_MAX: MediaTime = MediaTime::from_ms(120_000);
 /// Between two people, audio that is later than this is dropped.
 const LIVE_MAX: MediaTime = MediaTime::from_ms(200);
 
+/// What the events say of the audio: it has no other name there.
+const SHOWN: Media = Media { ingress: Format::L16_24K, egress: Format::L16_24K };
+
 /// What may be said about the leg.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// What is told and may be chosen on the data channel; without it, nothing is said there.
+    pub events: Option<client_events::Config>,
     /// The other side is a person too: what they say is passed on at once, and never piles up.
     pub live: bool,
 }
@@ -62,7 +67,12 @@ pub struct WebRtc {
     ingress: Ingress,
     egress: Egress,
     hearing: Hearing,
-    output: Output,
+    client: Option<ClientEvents>,
+    /// The listener has something to hear, as far as it was told.
+    is_playing: bool,
+    nonsense: Bucket,
+    /// Ordinal of the ingress message.
+    message: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,13 +93,38 @@ impl WebRtc {
             ingress: Ingress::new(media.ingress),
             egress: Egress::new(media.egress),
             hearing: Hearing::default(),
-            output: Output::default(),
+            client: config.events.clone().map(|events| ClientEvents::beside(events, SHOWN)),
+            is_playing: false,
+            nonsense: Bucket::new(),
+            message: 0,
         }
     }
 
     fn down(&mut self, down: Down, out: &mut Outbox) {
         self.phase = Phase::Down;
         out.event(Event::LegDown(down));
+    }
+
+    fn starts(&mut self, utterance: UtteranceId, out: &mut Outbox) {
+        self.is_playing = true;
+        self.client.iter_mut().for_each(|client| client.started(utterance, out));
+    }
+
+    fn on_text(&mut self, text: &Bytes, now: Instant, out: &mut Outbox) -> Result<(), LegError> {
+        let Some(client) = &mut self.client else {
+            out.event(Event::MessageDropped { reason: "no_events" });
+            return Ok(());
+        };
+        if self.phase == Phase::Waiting || client.on_message(text, out) == Sense::Some {
+            return Ok(());
+        }
+        out.event(Event::MessageDropped { reason: "malformed_event" });
+        if self.nonsense.take(now) {
+            return Ok(());
+        }
+        self.phase = Phase::Down;
+        let what = "too many messages that make no sense";
+        Err(LegError { fault: Fault::PeerMisbehaved, what, message: self.message })
     }
 
     fn heard_all_at(&self) -> Instant {
@@ -127,10 +162,12 @@ impl Leg for WebRtc {
     }
 
     fn on_wire(&mut self, wire: Wire, now: Instant, out: &mut Outbox) -> Result<(), LegError> {
+        self.message += u64::from(matches!(wire, Wire::Text(_)));
         match (wire, self.phase) {
             (_, Phase::Down) => {}
             (Wire::Opened, Phase::Waiting) => {
                 self.phase = Phase::Up;
+                self.client.iter_mut().for_each(|client| client.opened(out));
                 out.event(Event::LegUp);
             }
             (Wire::Opened, Phase::Up) => {}
@@ -143,7 +180,7 @@ impl Leg for WebRtc {
             (Wire::Packet(_) | Wire::Quality(_), Phase::Waiting) => {
                 out.event(Event::MessageDropped { reason: "early" });
             }
-            (Wire::Text(_), _) => out.event(Event::MessageDropped { reason: "no_events" }),
+            (Wire::Text(text), _) => return self.on_text(&text, now, out),
             (Wire::Binary(_), _) => out.event(Event::MessageDropped { reason: "binary" }),
         }
         Ok(())
@@ -158,21 +195,22 @@ impl Leg for WebRtc {
             }
             (_, Phase::Waiting) => {}
             (Command::Play(frame), Phase::Up) => {
-                self.output.plays(&frame, out);
                 let packet = self.egress.packet(&frame, now);
                 out.wire(Wire::Packet(packet));
                 if let Some(utterance) = frame.utterance {
                     self.hearing.sends(utterance, frame.duration, self.egress.dry_at());
+                    self.starts(utterance, out);
                 }
             }
             (Command::Flush, Phase::Up) => {
                 self.hearing.cut(now);
-                self.output.cleared(out);
+                self.is_playing = false;
+                self.client.iter_mut().for_each(|client| client.cleared(out));
             }
             (Command::Mark(_), Phase::Up) => {}
-            // What announces an utterance is for whoever carries audio in events.
-            (Command::Tell(told), Phase::Up) if told.utterance.is_some() => {}
-            (Command::Tell(told), Phase::Up) => out.wire(Wire::Text(told.event)),
+            (Command::Tell(told), Phase::Up) => {
+                self.client.iter_mut().for_each(|client| client.on_told(&told, out));
+            }
             // It generates nothing, and remembers nothing that could be cut.
             (Command::Cancel | Command::Truncate(_) | Command::Respond { .. }, Phase::Up) => {}
         }
@@ -185,14 +223,15 @@ impl Leg for WebRtc {
         }
         self.ingress.on_timeout(now, out);
         self.hearing.on_timeout(now, out);
-        if self.heard_all_at() <= now {
-            self.output.stopped(out);
+        if self.is_playing && self.heard_all_at() <= now {
+            self.is_playing = false;
+            self.client.iter_mut().for_each(|client| client.stopped(out));
         }
         Ok(())
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let stops = self.output.is_playing().then(|| self.heard_all_at());
+        let stops = self.is_playing.then(|| self.heard_all_at());
         let own = [self.ingress.poll_timeout(), self.hearing.poll_timeout(), stops];
         if self.phase == Phase::Up { own.into_iter().flatten().min() } else { None }
     }

@@ -181,6 +181,7 @@ impl BrowserDouble {
             Wire::Opened => self.opened(now, out),
             Wire::Text(text) => self.on_text(&text, now, out),
             Wire::Binary(_) => self.faults.push("a binary message".into()),
+            Wire::Packet(_) | Wire::Quality(_) => {}
             Wire::Close { code, .. } => {
                 self.close = Some(code);
                 self.is_over = true;

@@ -10,7 +10,10 @@ use patchbay_legs::webrtc::{Config, WebRtc};
 use patchbay_sim::contract::Subject;
 
 fn leg(format: Format, live: bool) -> Box<dyn Leg> {
-    Box::new(WebRtc::new(&Config { live }, Media { ingress: format, egress: format }))
+    Box::new(WebRtc::new(
+        &Config { live, events: (!live).then(|| serde_json::from_value(serde_json::json!({})).unwrap()) },
+        Media { ingress: format, egress: format },
+    ))
 }
 
 fn packet(codec: Codec, seq: u64, payload: &[u8]) -> Wire {

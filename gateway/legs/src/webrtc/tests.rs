@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use patchbay_core::{Frame, Packet, Payload, UtteranceId};
+use patchbay_core::{Frame, Packet, Payload, Told};
 
 use super::*;
 
@@ -24,10 +24,11 @@ const fn ms(ms: u64) -> MediaTime {
 
 impl Bench {
     fn up(media: Media) -> Self {
-        let leg = WebRtc::new(&Config::default(), media);
+        let leg = WebRtc::new(&Config { events: Some(events()), live: false }, media);
         let mut bench = Self { leg, now: at(1_000), out: Outbox::default() };
         bench.wire(Wire::Opened);
         assert_eq!(bench.events(), [Event::LegUp]);
+        assert_eq!(bench.told(), ["session.created"]);
         bench
     }
 
@@ -90,9 +91,23 @@ impl Bench {
     }
 
     fn speak(&mut self, utterance: u32) {
+        self.announce(utterance);
         let payload = Payload::Raw(Bytes::from_static(&[TOC, 0]));
         self.command(Command::Play(Frame::speech(Format::OPUS, payload, ms(0), UtteranceId(utterance))));
     }
+}
+
+impl Bench {
+    /// The model's side says whose frames follow.
+    fn announce(&mut self, utterance: u32) {
+        let event = format!(r#"{{"response_id":"resp_{utterance}","item_id":"item_{utterance}"}}"#);
+        let told = Told { utterance: Some(UtteranceId(utterance)), event: event.into() };
+        self.command(Command::Tell(told));
+    }
+}
+
+fn events() -> client_events::Config {
+    serde_json::from_value(serde_json::json!({})).unwrap()
 }
 
 #[derive(Debug, PartialEq)]

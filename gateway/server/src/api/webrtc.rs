@@ -109,7 +109,8 @@ fn open(app: &App, caller: &Caller, asked: &Asked, offer: &str) -> Result<Respon
     let gate = gate(app)?;
     let format = Gate::look(offer)?;
     let (config, identity) = (caller.config(), caller.identity());
-    let name = route_name(tenant, identity, asked.route.as_deref()).ok_or_else(|| ApiError::not_found("route"))?;
+    let name =
+        route_name(tenant, identity, asked.route.as_deref()).ok_or_else(|| ApiError::not_found("route"))?;
     let found = config.route(&tenant.name, &name).ok_or_else(|| ApiError::not_found("route"))?;
     let target = Target { tenant: &found.0, route: &found.1, provider: &found.2 };
     let user = identity.user.as_ref().map(|user| user.reveal().as_str());
