@@ -1,5 +1,6 @@
 /** What the console knows: the calls, and the one that is looked at. The key is kept in memory, and gone with the page. */
 import { faultOf, faultOfResponse } from "@patchbay/client";
+import { Listener } from "./listener.ts";
 
 /** A call as a list has it. */
 export interface Listed {
@@ -26,6 +27,10 @@ export interface Whole extends Listed {
   redials?: number;
 }
 
+/** Root mean squares of the caller and of what the caller hears, by call: of those whose route lets operators listen. */
+export type Levels = Record<string, [number, number]>;
+
+const LEVELS_AGAIN_MS = 3_000;
 const LIST_EVERY_MS = 2_000;
 const CALL_EVERY_MS = 1_000;
 
@@ -40,15 +45,24 @@ export class Operator {
   isLoaded = $state(false);
   /** On the admin listener every tenant's calls, elsewhere those of the key's own tenant. */
   isOfAll = $state(true);
+  levels = $state.raw<Levels>({});
+  /** The call that is being heard. */
+  heard = $state<string>();
 
   #key = "";
   #timers: Array<ReturnType<typeof setInterval>> = [];
+  #listener: Listener | undefined;
+  #levelsStop: AbortController | undefined;
 
   /** Looks again and again, until the function that is answered is called. */
   watch(): () => void {
     void this.#list();
     this.#timers = [setInterval(() => void this.#list(), LIST_EVERY_MS), setInterval(() => void this.#look(), CALL_EVERY_MS)];
-    return () => this.#timers.forEach(clearInterval);
+    return () => {
+      this.#timers.forEach(clearInterval);
+      this.#levelsStop?.abort();
+      this.deafen();
+    };
   }
 
   use(key: string): void {
@@ -69,12 +83,62 @@ export class Operator {
     await this.#list();
   }
 
+  /** Listens in; in a click. The gateway writes down who did. */
+  async listen(id: string): Promise<void> {
+    this.deafen();
+    const listener = new Listener();
+    this.#listener = listener;
+    this.heard = id;
+    try {
+      await listener.hear(`/admin/calls/${id}/listen`, this.#headers());
+    } catch (error) {
+      this.problem = faultOf(error).message;
+    } finally {
+      if (this.#listener === listener) this.deafen();
+    }
+  }
+
+  deafen(): void {
+    this.#listener?.close();
+    this.#listener = undefined;
+    this.heard = undefined;
+  }
+
+  /** One long answer with a line for each moment; begun again when it breaks. */
+  async #watchLevels(): Promise<void> {
+    const stop = new AbortController();
+    this.#levelsStop = stop;
+    try {
+      const response = await fetch("/admin/levels", { headers: this.#headers(), signal: stop.signal });
+      const reader = response.ok ? response.body?.pipeThrough(new TextDecoderStream()).getReader() : undefined;
+      let rest = "";
+      for (let piece = await reader?.read(); piece && !piece.done; piece = await reader?.read()) {
+        const lines = (rest + piece.value).split("\n");
+        rest = lines.pop() ?? "";
+        const last = lines.at(-1);
+        if (last) this.levels = JSON.parse(last) as Levels;
+      }
+    } catch {
+      // It is begun again below.
+    }
+    this.levels = {};
+    if (stop.signal.aborted) return;
+    setTimeout(() => {
+      if (this.#levelsStop === stop) this.#levelsStop = undefined;
+    }, LEVELS_AGAIN_MS);
+  }
+
+  #headers(): Record<string, string> {
+    return this.#key ? { authorization: `Bearer ${this.#key}` } : {};
+  }
+
   async #list(): Promise<void> {
     if (this.needsKey || document.hidden) return;
     const answer = await this.#ask<{ data?: Listed[] }>(this.isOfAll ? "/admin/calls?limit=50" : "/v1/calls?limit=50");
     if (!answer?.data) return;
     this.calls = answer.data;
     this.isLoaded = true;
+    if (this.isOfAll && !this.#levelsStop) void this.#watchLevels();
   }
 
   async #look(): Promise<void> {
@@ -89,9 +153,8 @@ export class Operator {
 
   /** The answer, or nothing and the problem told. */
   async #ask<Answer>(path: string, method = "GET"): Promise<Answer | undefined> {
-    const headers: Record<string, string> = this.#key ? { authorization: `Bearer ${this.#key}` } : {};
     try {
-      const response = await fetch(path, { method, headers, cache: "no-store" });
+      const response = await fetch(path, { method, headers: this.#headers(), cache: "no-store" });
       if (response.status === 404 && this.isOfAll && path.startsWith("/admin/calls?")) return this.#elsewhere<Answer>();
       if (response.status === 401 || response.status === 403) return this.#refused();
       if (!response.ok) throw await faultOfResponse(response);

@@ -63,6 +63,7 @@ export class Voice {
       token: () => this.#tokens.get(),
       worklet: "/voice-worklet.js",
       deviceId: this.deviceId,
+      greets: true,
       isWritten,
       ...(this.path === "auto" ? {} : { paths: [this.path] }),
     });

@@ -24,6 +24,8 @@ export interface CallOptions {
   settings?: Record<string, unknown>;
   /** The microphone, by the browser's id. */
   deviceId?: string | undefined;
+  /** The other side speaks first, if its route has a greeting. */
+  greets?: boolean | undefined;
   /** No microphone: the person writes, and hears the answers. */
   isWritten?: boolean | undefined;
 }
@@ -228,18 +230,21 @@ export class VoiceCall {
     const [sound, microphone] = [this.#sound, this.#microphone];
     if (!sound || !microphone) throw new Fault("lost");
     const shared = { sound, microphone, owner: this.#owner(attempt) };
-    const base = new URL(this.#options.url ?? location.origin, location.href);
+    const at = (path: string) => {
+      const url = new URL(path, new URL(this.#options.url ?? location.origin, location.href));
+      if (this.#options.greets) url.searchParams.set("greet", "true");
+      return url;
+    };
     const byWebRtc = paths.filter((path) => path !== "ws");
     if (byWebRtc.length > 0) {
-      const url = new URL("/v1/realtime/calls", base);
       try {
-        return await WebRtcLine.open({ ...shared, url, token: await this.#token(), paths: byWebRtc, iceServers });
+        return await WebRtcLine.open({ ...shared, url: at("/v1/realtime/calls"), token: await this.#token(), paths: byWebRtc, iceServers });
       } catch (error) {
         const fault = faultOf(error);
         if (attempt !== this.#attempt || !fault.isOfPath || !paths.includes("ws")) throw fault;
       }
     }
-    return SocketLine.open({ ...shared, url: new URL("/v1/realtime", base), token: await this.#token() });
+    return SocketLine.open({ ...shared, url: at("/v1/realtime"), token: await this.#token() });
   }
 
   async #token(): Promise<string> {

@@ -2,7 +2,7 @@
  * `<voice-call url="https://gateway.example" token="ek_…">`: a whole call in one element, by one script tag.
  *
  * `token` may be left out and set as a property: a function that gets one, asked when the person clicks. Attributes `path` (`udp`, `tcp`,
- * `ws`: only that one) and `no-transcript`. Events `statechange`, `transcript`, `stats`, with what the client tells as `detail`.
+ * `ws`: only that one), `greets` (the other side speaks first) and `no-transcript`. Events `statechange`, `transcript`, `stats`, with what the client tells as `detail`.
  */
 import { type CallState, microphones, type Path, VoiceCall } from "@patchbay/client";
 import { LABELS } from "./labels.ts";
@@ -78,7 +78,8 @@ export class VoiceCallElement extends HTMLElement {
     const token = this.getAttribute("token") ?? this.tokenProvider ?? "";
     const path = this.getAttribute("path") as Path | null;
     const url = this.getAttribute("url") ?? new URL(/* @vite-ignore */ "/", import.meta.url);
-    const call = new VoiceCall({ url, token, ...(path ? { paths: [path] } : {}) });
+    const greets = this.hasAttribute("greets");
+    const call = new VoiceCall({ url, token, greets, ...(path ? { paths: [path] } : {}) });
     this.#call = call;
     call.on("statechange", (detail) => {
       this.#show(detail.state, detail.fault?.message);
