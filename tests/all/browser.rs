@@ -1,17 +1,51 @@
-//! What a browser gets from the gateway: the built pages, within their budget, with what they may do.
+//! Real browsers against a real gateway: the pages that it serves, and who uses them.
+//!
+//! Each script of `tests/browser` is one person's visit. It prints what it saw as JSON, or why it is not content.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 
+use patchbay::cli::call::place;
+use patchbay::cli::folder::Folder;
+use patchbay_sim::realtime::Script;
+use serde_json::Value;
+
 use crate::house;
-use crate::stage::Stage;
+use crate::stage::{Stage, json, model_that_says};
 
 /// The gateway of `patchbay demo`, as far as a browser sees it.
 const PARROT: &str = "[providers.parrot]\nkind = \"parrot\"\n\
                       [tenants.default.routes.default]\nprovider = \"parrot\"\ngreeting = \"Greet the caller.\"\n";
 
-async fn stage() -> Stage {
-    Stage::set(patchbay_sim::realtime::Script::default(), PARROT).await
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}/")
 }
+
+/// Where pictures of the pages are left, for a person to look at.
+fn pictures() -> String {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("browser");
+    std::fs::create_dir_all(&folder).expect("the folder of the build can be written to");
+    folder.display().to_string()
+}
+
+/// A visit by browser; answers what it saw.
+async fn visit(script: &'static str, arguments: Vec<String>) -> Value {
+    let visit = tokio::task::spawn_blocking(move || {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        node("tests/browser", script, &arguments)
+    });
+    let said = visit.await.expect("the visit did not panic");
+    println!("{script}: {said}");
+    serde_json::from_str(said.trim()).unwrap_or_default()
+}
+
+async fn stage() -> Stage {
+    Stage::set(Script::default(), PARROT).await
+}
+
+/// What the operator of a test shows.
+const ADMIN_KEY: &str = "the-key-of-the-operator-of-this-test";
 
 /// Runs a program of Node's below `folder`. Panics, with all that it said, when it is not content.
 fn node(folder: &str, script: &str, arguments: &[&str]) -> String {
@@ -59,5 +93,49 @@ async fn the_pages_are_served_with_what_they_may_do() {
         let answer = stage.get(path, "").await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {}", answer.lines().next().unwrap_or_default());
     }
+    stage.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_reads_along_listens_in_and_ends_a_call() {
+    let folder = Folder::new("console").unwrap();
+    let database = format!("sqlite://{}", folder.path().join("patchbay.db").display());
+    let variables = [("PATCHBAY__STORAGE__URL", database.as_str()), ("PATCHBAY_ADMIN_KEY", ADMIN_KEY)];
+    let file = "[credentials]\nadmin_key = { env = \"PATCHBAY_ADMIN_KEY\" }\n\
+                [tenants.default.routes.default.recording]\nlisten_in = true\n";
+    let script = Script { transcripts: vec!["Two pizzas.".into()], ..model_that_says("model-long.wav") };
+    let stage = Stage::set_with(script, file, &variables).await;
+    let mut caller = stage.caller("caller-order.wav");
+    // Says it again and again, with time for an answer in between: 0xff is silence, 8 bytes a millisecond.
+    caller.speech = [caller.speech.as_ref(), &[0xff; 96_000]].concat().repeat(4).into();
+    let call = tokio::spawn(async move { place(&caller, |_| ()).await });
+    let arguments = vec![url(stage.admin_addr()), url(stage.public()), ADMIN_KEY.into(), pictures()];
+    let seen = visit("console.mjs", arguments).await;
+    assert!(seen["channels"].as_array().is_some_and(|both| both.len() == 2), "{seen}");
+    // It was ended under the caller's feet.
+    drop(call.await.expect("the caller did not panic"));
+    let kind = format!("application/json\r\nauthorization: Bearer {ADMIN_KEY}");
+    let audit = stage.order("GET /admin/audit?tenant=default", &kind, "").await;
+    assert!(audit.contains("\"listen\""), "nobody wrote down who listened: {audit}");
+    stage.clear().await;
+}
+
+#[tokio::test]
+async fn nobody_listens_in_where_the_route_does_not_say_so() {
+    let stage = Stage::set(model_that_says("model-long.wav"), "").await;
+    let caller = stage.caller("caller-short.wav");
+    let call = tokio::spawn(async move { place(&caller, |_| ()).await });
+    let id = loop {
+        let calls = json(&stage.admin("/admin/calls").await);
+        match calls["data"][0]["id"].as_str() {
+            Some(id) => break id.to_owned(),
+            None => tokio::task::yield_now().await,
+        }
+    };
+    let answer = stage.admin(&format!("/admin/calls/{id}/listen")).await;
+    assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("listening_not_allowed"), "{answer}");
+    let answer = stage.admin("/admin/calls/call_of_nobody/listen").await;
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    call.await.expect("the caller did not panic").expect("the call was placed");
     stage.clear().await;
 }

@@ -20,6 +20,7 @@ use crate::journal::CallRecord;
 use crate::meter::Till;
 use crate::metrics::Metrics;
 use crate::overload::Overload;
+use crate::recording::airing::Airing;
 use crate::registry::Registry;
 use crate::transport::{Carrier, Dialer, Gate, PortPending};
 use crate::twilio_rest::TwilioRest;
@@ -43,6 +44,10 @@ pub trait CallTable: Send + Sync {
     fn list(&self) -> Vec<CallRecord>;
     /// Forgets the calls that ended.
     fn drop_ended(&self);
+    /// The live calls that can be heard.
+    fn on_air(&self) -> Vec<(Box<str>, Airing)> {
+        Vec::new()
+    }
 }
 
 impl CallTable for Arc<Calls> {
@@ -83,6 +88,10 @@ impl CallTable for Arc<Calls> {
 
     fn drop_ended(&self) {
         Calls::drop_ended(self);
+    }
+
+    fn on_air(&self) -> Vec<(Box<str>, Airing)> {
+        Calls::on_air(self)
     }
 }
 

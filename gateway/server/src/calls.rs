@@ -18,6 +18,7 @@ use crate::meter::{Bill, Till};
 use crate::metrics::Metrics;
 use crate::overload::Overload;
 use crate::recorder::{Header, LegPlan, Recorder};
+use crate::recording::airing::Airing;
 use crate::recording::{self, Order, Recording};
 use crate::scribe::{Beginning, Parties, Scribe};
 use crate::transport::Carrier;
@@ -62,6 +63,7 @@ pub struct CallPlan {
 pub struct CallHandle {
     control: mpsc::Sender<Control>,
     record: SharedRecord,
+    airing: Option<Airing>,
 }
 
 impl CallHandle {
@@ -153,6 +155,7 @@ impl Calls {
                 recording: plan.recording.as_ref().map(|order| order.path(&plan.id)),
             },
         );
+        let airing = plan.config.records.then(Airing::new);
         let header = Header {
             patchbay_recording: RECORDING,
             call: plan.config,
@@ -177,7 +180,8 @@ impl Calls {
                 Some(recording::file_name(&plan.id).into());
             (journal, writing) = (journal.with_recording(recording), Some(task));
         }
-        let handle = CallHandle { control, record };
+        let journal = journal.with_airing(airing.clone());
+        let handle = CallHandle { control, record, airing };
         self.enter(&plan.id, handle.clone());
         let driver = Driver::new(call, plan.opener, journal, requests);
         let (calls, id, ticket) = (Arc::clone(self), plan.id, plan.ticket);
@@ -222,6 +226,13 @@ impl Calls {
             records.map(|r| r.lock().expect("no holder of a record panics").clone()).collect();
         all.sort_by(|a, b| b.started_at.cmp(&a.started_at).then_with(|| b.id.cmp(&a.id)));
         all
+    }
+
+    /// The live calls that can be heard.
+    #[must_use]
+    pub fn on_air(&self) -> Vec<(Box<str>, Airing)> {
+        let tables = self.tables();
+        tables.live.iter().filter_map(|(id, call)| Some((id.clone(), call.airing.clone()?))).collect()
     }
 
     /// How many are live.

@@ -18,6 +18,7 @@ use crate::overload::{Level, Overload};
 use crate::pauses::{Pause, Pauses};
 use crate::recorder::Recorder;
 use crate::recording::Recording;
+use crate::recording::airing::Airing;
 use crate::scribe::Scribe;
 
 /// Transcript items kept for one call.
@@ -139,6 +140,7 @@ pub struct Journal {
     scribe: Option<Scribe>,
     overload: Arc<Overload>,
     recording: Option<Recording>,
+    airing: Option<Airing>,
     dialled_at: Option<Instant>,
     pauses: Pauses,
 }
@@ -172,6 +174,7 @@ impl Journal {
             scribe,
             overload,
             recording: None,
+            airing: None,
             dialled_at: None,
             pauses: Pauses::default(),
         }
@@ -181,6 +184,13 @@ impl Journal {
     #[must_use]
     pub fn with_recording(mut self, recording: Recording) -> Self {
         self.recording = Some(recording);
+        self
+    }
+
+    /// Operators may listen in, if there is an airing.
+    #[must_use]
+    pub fn with_airing(mut self, airing: Option<Airing>) -> Self {
+        self.airing = airing;
         self
     }
 
@@ -205,6 +215,9 @@ impl Journal {
             Output::Fact(fact) => self.fact(now, fact),
             Output::Tap(tap) => {
                 let spares = self.overload.level() >= Level::Sparing;
+                if let Some(airing) = self.airing.as_ref().filter(|_| !spares) {
+                    airing.tap(tap);
+                }
                 match &mut self.recording {
                     Some(recording) if spares => recording.tap_without_sound(tap),
                     Some(recording) => recording.tap(tap),

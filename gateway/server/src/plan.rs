@@ -144,7 +144,7 @@ fn call_config(target: Target<'_>, config: &Config) -> CallConfig {
         greets: route.greeting.is_some(),
         greeting: route.greeting.as_deref().map(Into::into),
         seed: u64::from_le_bytes(crate::id::random()),
-        records: is_recorded(target, config),
+        records: is_recorded(target, config) || route.recording.listen_in,
         announces: is_recorded(target, config) && route.recording.announce,
         ..CallConfig::default()
     };

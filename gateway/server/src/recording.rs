@@ -5,6 +5,7 @@
 //! disk second by second. If the task falls behind, audio is dropped before the queue and is silence in the file;
 //! what stands after it stays where it belongs. A cut is never dropped.
 
+pub mod airing;
 mod heard;
 mod said;
 mod stereo;

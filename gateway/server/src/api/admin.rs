@@ -27,6 +27,7 @@ use patchbay_store::StoreError;
 
 mod calls;
 mod keys;
+mod listening;
 mod tenants;
 
 /// `/admin/*`, for operators only.
@@ -45,6 +46,8 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/admin/calls", get(calls::list))
         .route("/admin/calls/{id}", get(calls::show))
         .route("/admin/calls/{id}/end", post(calls::end))
+        .route("/admin/calls/{id}/listen", get(listening::listen))
+        .route("/admin/levels", get(listening::levels))
         .route("/admin/audit", get(audit))
         .route("/admin/drain", post(drain));
     tenants

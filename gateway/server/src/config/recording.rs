@@ -17,6 +17,8 @@ pub struct Recording {
     pub folder: PathBuf,
     /// In which form.
     pub format: RecordingFormat,
+    /// Whether an operator may listen in while a call runs, recorded or not.
+    pub listen_in: bool,
 }
 
 /// The form of a recording.
@@ -41,6 +43,7 @@ impl Recording {
             format: section
                 .choice("format", &[("wav", RecordingFormat::Wav)])
                 .map_or(RecordingFormat::Wav, |choice| choice.value),
+            listen_in: section.switch("listen_in").unwrap_or_default(),
         };
         if recording.enabled && recording.folder.as_os_str().is_empty() && !section.has_fault_below() {
             let what = format!("`{}` records to no folder", section.path());

@@ -27,6 +27,8 @@ pub(super) enum Piece {
 /// Makes one stereo stream of what a call tells. Positions are pairs of samples since the start of the call.
 pub(super) struct Stereo {
     rate_hz: u32,
+    /// Pairs that are handed on at once.
+    step: u64,
     said: Said,
     heard: Heard,
     written: u64,
@@ -34,8 +36,15 @@ pub(super) struct Stereo {
 }
 
 impl Stereo {
+    /// Second by second.
     pub(super) fn new(rate_hz: u32) -> Self {
-        Self { rate_hz, said: Said::new(rate_hz), heard: Heard::new(rate_hz), written: 0, pieces: Vec::new() }
+        Self::in_steps_of(u64::from(rate_hz), rate_hz)
+    }
+
+    /// In pieces of `step` pairs.
+    pub(super) fn in_steps_of(step: u64, rate_hz: u32) -> Self {
+        let (said, heard) = (Said::new(rate_hz), Heard::new(rate_hz));
+        Self { rate_hz, step, said, heard, written: 0, pieces: Vec::new() }
     }
 
     /// Takes what the call told. True when it was the last.
@@ -78,12 +87,11 @@ impl Stereo {
         self.write_until(now.saturating_sub(WINDOW).samples(self.rate_hz));
     }
 
-    /// Whole seconds, at most up to `at`.
+    /// Whole steps, at most up to `at`.
     fn write_until(&mut self, at: u64) {
-        let second = u64::from(self.rate_hz);
-        while self.written + second <= at {
+        while self.written + self.step <= at {
             let is_silent = self.said.track.is_empty() && self.heard.track.is_empty();
-            self.write(if is_silent { at - self.written } else { second });
+            self.write(if is_silent { at - self.written } else { self.step });
         }
     }
 
