@@ -15,7 +15,9 @@ use crate::house;
 use crate::stage::{Stage, json, model_that_says};
 
 /// The gateway of `patchbay demo`, as far as a browser sees it.
-const PARROT: &str = "[providers.parrot]\nkind = \"parrot\"\n\
+const PARROT: &str = "[page]\nopen = true\ntokens_per_minute_max = 100\n\
+                      [providers.parrot]\nkind = \"parrot\"\n\
+                      [tenants.default]\nallowed_origins = [\"*\"]\n\
                       [tenants.default.routes.default]\nprovider = \"parrot\"\ngreeting = \"Greet the caller.\"\n";
 
 fn url(address: SocketAddr) -> String {
@@ -94,6 +96,57 @@ async fn the_pages_are_served_with_what_they_may_do() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {}", answer.lines().next().unwrap_or_default());
     }
     stage.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_talks_with_the_parrot_by_websocket_and_speaks_over_it() {
+    talks("ws").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_voice_page_is_accessible_installable_and_there_without_a_network() {
+    let stage = stage().await;
+    let seen = visit("page.mjs", vec![url(stage.public()), pictures()]).await;
+    assert_eq!(seen["installability"], "none against it");
+    stage.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_script_tag_puts_a_call_into_somebody_elses_page() {
+    let stage = stage().await;
+    let token = token(&stage).await;
+    visit("element.mjs", vec![url(stage.public()), token, "ws".into()]).await;
+    stage.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_voice_page_talks_in_firefox() {
+    let stage = stage().await;
+    visit("firefox.mjs", vec![url(stage.public())]).await;
+    stage.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_unmodified_agents_sdk_talks_by_websocket() {
+    let stage = stage().await;
+    let token = token(&stage).await;
+    visit("sdk.mjs", vec![url(stage.public()), token, "websocket".into()]).await;
+    stage.clear().await;
+}
+
+/// A visit to the voice page, by one path.
+async fn talks(path: &str) {
+    let stage = stage().await;
+    let seen = visit("voice.mjs", vec![url(stage.public()), path.into(), pictures()]).await;
+    assert!(seen["rms"].as_f64().is_some_and(|rms| rms > 0.02), "{seen}");
+    stage.clear().await;
+}
+
+/// What the page itself gets.
+async fn token(stage: &Stage) -> String {
+    let head = format!("POST /v1/page/token HTTP/1.1\r\norigin: http://{}", stage.public());
+    let answer = stage.ask_public(&head).await;
+    json(&answer)["value"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

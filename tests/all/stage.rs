@@ -138,6 +138,11 @@ impl Stage {
         ask(self.public, &format!("GET {path} HTTP/1.1\r\nauthorization: Bearer {key}\r\n"), "").await
     }
 
+    /// What the public listener answers to a request whose head begins so, its head included.
+    pub(crate) async fn ask_public(&self, head: &str) -> String {
+        ask(self.public, &format!("{head}\r\n"), "").await
+    }
+
     /// What signals advance.
     pub(crate) fn drain(&self) -> &Drain {
         &self.drain

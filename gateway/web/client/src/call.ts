@@ -269,16 +269,17 @@ export class VoiceCall {
     this.#listeners.tell("event", { direction: "in", event: withoutAudio(event) });
     const now = performance.now();
     if (event.type.startsWith("response.output_") && text(event, "item_id")) this.#lastItem = text(event, "item_id");
-    if (event.type === "input_audio_buffer.speech_started") this.#spokenOver();
+    const isCleared = event.type === "output_audio_buffer.cleared";
+    if (event.type === "input_audio_buffer.speech_started" || isCleared) this.#spokenOver();
     if (event.type === "input_audio_buffer.speech_stopped") this.#latency.stopped(now);
-    if (event.type === "output_audio_buffer.cleared") this.#cleared(now);
+    if (isCleared && this.path !== "ws") this.#cleared(now);
     if (event.type === "error") this.#warn(event["error"]);
     if (event.type === "response.done") this.#answered(event);
     this.#floor.take(event, now);
     this.#show();
   }
 
-  /** The person speaks: what is being heard stops at once. By WebRTC the gateway does it, and says `cleared`. */
+  /** The person speaks: what is being heard stops at once. By WebRTC the gateway has done it when it says `cleared`. */
   #spokenOver(): void {
     this.#latency.drop();
     // The gateway stops the answer too: it hears the same.

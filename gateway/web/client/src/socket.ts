@@ -143,8 +143,10 @@ export class SocketLine implements Line {
     const headers = this.#plan.token ? { authorization: `Bearer ${this.#plan.token}` } : {};
     try {
       const response = await fetch(url, { headers, signal: AbortSignal.timeout(CONNECT_WITHIN_MS) });
-      const isAbout = [401, 403, 404, 429, 503].includes(response.status);
-      return isAbout ? await faultOfResponse(response) : new Fault("no_path");
+      if ([401, 403, 404, 429, 503].includes(response.status)) return await faultOfResponse(response);
+      // 426: the token is good, and it should have been a WebSocket. Either none gets through, or no call is taken.
+      const ready = await fetch(new URL("/readyz", url));
+      return new Fault(ready.status === 503 ? "busy" : "no_path");
     } catch {
       return new Fault("unreachable");
     }
