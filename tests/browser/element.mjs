@@ -1,7 +1,7 @@
 // `<voice-call url token>` in a plain page of another origin, by one script tag, talks with the gateway.
 //   node element.mjs BASE TOKEN udp|tcp|ws
 import { createServer } from "node:http";
-import { loudness, microphone, must, open, pause, run, until } from "./lib/stage.mjs";
+import { loudness, microphone, must, open, pause, run, takesCalls, until } from "./lib/stage.mjs";
 
 const [base, token, path] = process.argv.slice(2);
 
@@ -22,6 +22,7 @@ await run(async () => {
       element.addEventListener("stats", ({ detail }) => window.told.stats.push(detail.path));
       window.listenUp();
     });
+    await takesCalls(base);
     await opened.getByRole("button", { name: "Start talking" }).click();
     const told = () => opened.evaluate(() => window.told);
     await until("the parrot answers", async () => (await told()).statechange.includes("speaking"), 30_000);

@@ -2,7 +2,7 @@
 // WebSocket, with the tone of its fake microphone, where there is a sound device; where there is none, it writes.
 //   node firefox.mjs BASE
 import puppeteer from "puppeteer-core";
-import { must, pause, run, until } from "./lib/stage.mjs";
+import { must, pause, run, takesCalls, until } from "./lib/stage.mjs";
 
 const [base] = process.argv.slice(2);
 
@@ -30,6 +30,7 @@ await run(async () => {
     await click("Details");
     await page.select("aside select", "ws");
     await click("Close");
+    await takesCalls(base);
     await click("Start talking");
     await until("the call is up", async () => !["idle", "connecting"].includes(await state()), 30_000);
     must((await state()) !== "error", `it failed: ${await page.evaluate(() => document.querySelector(".problem").innerText)}`);

@@ -6,7 +6,7 @@ import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
-import { CHROMIUM, flags, listen, microphone, must, open, pause, run, until } from "./lib/stage.mjs";
+import { CHROMIUM, flags, listen, microphone, must, open, pause, run, takesCalls, until } from "./lib/stage.mjs";
 
 const [base, pictures] = process.argv.slice(2);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -45,6 +45,7 @@ async function inTheme(scheme, width, wavPath) {
     await page.goto(base);
     await page.getByRole("button", { name: "Start talking" }).waitFor();
     await look("ready");
+    await takesCalls(base);
     await page.getByRole("button", { name: "Start talking" }).click();
     await until("somebody speaks", () => page.evaluate(() => document.querySelector("voice-orb").state === "speaking"), 30_000);
     await look("call");
@@ -102,6 +103,7 @@ async function keyboard(wavPath) {
       await page.keyboard.press("Tab");
       return (await focused()) === "Start talking";
     });
+    await takesCalls(base);
     await page.keyboard.press("Enter");
     await until("the call is up", async () => !["idle", "connecting"].includes(await state()));
     must((await focused()).startsWith("Mute"), `the focus went to ${await focused()}`);
@@ -148,6 +150,7 @@ async function blocked() {
     await page.getByRole("button", { name: "Start talking" }).click();
     const alert = page.getByRole("alert");
     await until("the reason is told", async () => /microphone/i.test(await alert.innerText()));
+    await takesCalls(base);
     await page.getByRole("button", { name: "Write instead" }).click();
     await until("the call is up without one", () => page.evaluate(() => !["idle", "connecting", "error"].includes(document.querySelector("voice-orb").state)));
   } finally {

@@ -3,7 +3,7 @@
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import { createRequire } from "node:module";
-import { loudness, microphone, must, open, pause, run, top, until } from "./lib/stage.mjs";
+import { loudness, microphone, must, open, pause, run, takesCalls, top, until } from "./lib/stage.mjs";
 
 const [base, token, transport] = process.argv.slice(2);
 
@@ -20,6 +20,7 @@ await run(async () => {
     await page.goto(`http://localhost:${server.address().port}/`);
     await page.waitForFunction(() => window.talk);
     await page.evaluate(() => window.listenUp());
+    await takesCalls(base);
     const connectedMs = await page.evaluate(([url, apiKey, how]) => window.talk(url, apiKey, how), [base, token, transport]);
     const seen = () => page.evaluate(() => window.seen);
     await until("it hears speech", async () => (await seen()).includes("input_audio_buffer.speech_started"), 30_000);

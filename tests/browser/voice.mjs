@@ -1,6 +1,6 @@
 // A person with a microphone opens the voice page, talks to the parrot by one path, and speaks over it.
 //   node voice.mjs BASE auto|udp|tcp|ws [FOLDER-FOR-PICTURES]
-import { loudness, microphone, must, open, pause, run, until } from "./lib/stage.mjs";
+import { loudness, microphone, must, open, pause, run, takesCalls, until } from "./lib/stage.mjs";
 
 const [base, path, pictures] = process.argv.slice(2);
 const NAMES = { udp: "UDP", tcp: "TCP", ws: "WebSocket" };
@@ -14,6 +14,7 @@ await run(async () => {
     if (path !== "auto") await choosePath(page);
     await page.evaluate(() => window.listenUp());
     const states = await watchStates(page);
+    await takesCalls(base);
     await page.getByRole("button", { name: "Start talking" }).click();
     await until("the call is up", async () => (await states()).some((state) => state === "listening" || state === "hearing"));
     const chip = page.locator("button.chip");

@@ -25,6 +25,15 @@ export async function until(what, ask, withinMs = 20_000, everyMs = 50) {
   }
 }
 
+/**
+ * Until the gateway takes calls. A browser that starts on a small machine keeps it so busy that the gateway, rightly, refuses
+ * callers for a second or two.
+ */
+export function takesCalls(base) {
+  const asked = async () => (await (await fetch(new URL("health", base))).json()).overload;
+  return until("the machine is calm enough for a call", async () => ["normal", "unready", "sparing"].includes(await asked()), 40_000, 250);
+}
+
 /** Prints the verdict as one line of JSON; a throw is a failure, with its reason. */
 export async function run(act) {
   try {
