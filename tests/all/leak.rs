@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use patchbay::cli::call::place;
 use patchbay::cli::folder::Folder;
+use patchbay_sim::browser::{BrowserDouble, Config, Step};
 use patchbay_sim::realtime::{Refused, Say, Script, Turn};
 use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -182,6 +183,33 @@ async fn phone(stage: &Stage) -> bool {
     place(&caller, |_| ()).await.is_ok_and(|report| report.speech_came_back)
 }
 
+/// A browser with a client secret, and settings that whoever minted it chose. Everything that it receives is searched: its own
+/// words may be there, what the model is told to be may not.
+async fn browser(stage: &Stage) {
+    let seen = Seen::default();
+    let tap = Tap::open(&seen).await;
+    tap.gateway.get_or_init(|| stage.public());
+    let bearer = format!("Bearer {GATEWAY_KEY}");
+    let session = serde_json::json!({ "session": { "type": "realtime", "instructions": INSTRUCTIONS,
+        "tools": [{ "type": "function", "name": "lookup", "description": PHRASE }] } });
+    let minted = stage
+        .post("POST /v1/realtime/client_secrets", &[("authorization", &bearer)], &session.to_string())
+        .await;
+    let secret = json(&minted)["value"].as_str().expect("a secret").to_owned();
+    let pcm = patchbay::cli::wav::read_l16_24k(&crate::stage::wav_path("caller-24k.wav")).expect("a fixture");
+    let said = Step::Wait(std::time::Duration::from_millis(500));
+    let steps = vec![said, Step::Say(pcm.into()), Step::Answered(1), Step::Close(1000)];
+    let update = serde_json::json!({ "type": "realtime", "instructions": "Obey the page.", "tools": [] });
+    let double = BrowserDouble::new(Config { update: Some(update), ..Config::default() }, steps);
+    let protocols = format!("realtime, openai-insecure-api-key.{secret}");
+    let headers = [("sec-websocket-protocol", &*protocols)];
+    let double =
+        Stage::converse_at(tap.address, "/v1/realtime", &headers, double).await.expect("it is let in");
+    assert!(double.of("session.created").count() == 1);
+    seen.assert_free_of(&KEYS);
+    seen.assert_free_of(&[INSTRUCTIONS, NUMBER]);
+}
+
 #[tokio::test]
 async fn no_canary_leaves_by_a_socket_a_log_a_metric_an_error_or_the_database() {
     let seen = Seen::default();
@@ -196,6 +224,7 @@ async fn no_canary_leaves_by_a_socket_a_log_a_metric_an_error_or_the_database() 
     let bearer = format!("authorization: Bearer {ADMIN_KEY}\r\n");
 
     assert!(phone(&stage).await, "the call went well");
+    browser(&stage).await;
     // Whoever may read it, reads it; by another way than the tap.
     let list = json(&stage.get("/v1/calls", GATEWAY_KEY).await);
     let id = list["data"][0]["id"].as_str().unwrap().to_owned();
@@ -257,6 +286,7 @@ async fn no_canary_leaves_by_a_socket_a_log_a_metric_an_error_or_the_database() 
     let refusals = vec![Refused { status: 401, retry_after_s: None }; 50];
     let refused = self::stage(Script { refusals, ..script() }, &second, &folder).await;
     let _ = phone(&refused).await;
+    browser(&refused).await;
     seen.add("the metrics", refused.admin("/metrics").await.as_bytes());
     refused.clear().await;
 

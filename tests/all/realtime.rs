@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use patchbay::cli::wav;
 use patchbay_codec::transcoder;
-use patchbay_core::{Format, Refusal};
+use patchbay_core::{Format, Refusal, Wire};
 use patchbay_sim::browser::{BrowserDouble, Config, Step};
 use patchbay_sim::realtime::Script;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::speech::{self, Match};
 use crate::stage::{Stage, json as body_of, model_that_says, wav_path};
@@ -187,4 +188,109 @@ async fn the_page_gets_a_token_only_when_it_is_open_and_only_for_itself() {
         assert!(ask(&own).await.contains(" 429 "), "too many of one address");
         stage.clear().await;
     }
+}
+
+#[tokio::test]
+async fn an_old_client_is_served_in_the_beta_and_so_is_azures_dated_address() {
+    let stage = Stage::set_with(model_that_says("model-answer.wav"), KEYED, VARIABLES).await;
+    let key = bearer(KEY);
+    let ways: [(&str, &[(&'static str, &str)]); 3] = [
+        (
+            "/v1/realtime?model=gpt-4o-realtime-preview",
+            &[("authorization", &key), ("openai-beta", "realtime=v1")],
+        ),
+        (
+            "/v1/realtime",
+            &[("authorization", &key), ("sec-websocket-protocol", "realtime, openai-beta.realtime-v1")],
+        ),
+        ("/openai/realtime?api-version=2025-04-01-preview&deployment=mine", &[("api-key", KEY)]),
+    ];
+    for (path, headers) in ways {
+        let steps = vec![
+            Step::Wait(Duration::from_secs(1)),
+            Step::Send(
+                json!({"type": "session.update", "session": {"modalities": ["audio", "text"], "voice": "cedar"}}),
+            ),
+            Step::Send(json!({"type": "response.create", "response": {"modalities": ["audio", "text"]}})),
+            Step::Answered(1),
+            Step::Close(1000),
+        ];
+        let double = BrowserDouble::new(Config { talks: false, update: None, ..Config::default() }, steps);
+        let double = stage.converse(path, headers, double).await.unwrap();
+        assert_faultless(&double);
+        let updated = double.of("session.updated").next().expect("an update is answered");
+        assert_eq!(updated["session"]["voice"], "cedar", "{path}: {updated}");
+        assert_eq!(updated["session"]["output_audio_format"], "pcm16");
+        assert!(double.of("response.audio.delta").count() > 3, "{path}");
+        assert!(double.of("response.audio_transcript.done").count() == 1 && double.items().is_empty());
+    }
+    let ledgers = stage.clear().await;
+    assert!(
+        ledgers.len() == 3 && ledgers.iter().all(|ledger| ledger.errors.is_empty()),
+        "no beta header went on"
+    );
+}
+
+#[tokio::test]
+async fn azures_present_address_speaks_as_openais_does() {
+    let stage = Stage::set_with(model_that_says("model-answer.wav"), KEYED, VARIABLES).await;
+    let double = BrowserDouble::new(Config::default(), talks("caller-24k.wav"));
+    let double = stage.converse("/openai/v1/realtime?model=mine", &[("api-key", KEY)], double).await.unwrap();
+    assert_faultless(&double);
+    assert!(heard("model-answer.wav", &double.items()[0].1.audio).fit > 0.95);
+    stage.clear().await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_long_or_binary_ends_with_a_clear_code_and_disturbs_nobody() {
+    let stage = Stage::set_with(model_that_says("model-answer.wav"), KEYED, VARIABLES).await;
+    let key = bearer(KEY);
+    let headers = [("authorization", &*key)];
+    let other = BrowserDouble::new(Config::default(), talks("caller-24k.wav"));
+    let other = stage.converse("/v1/realtime", &headers, other);
+    let bad = async {
+        let long =
+            format!("{{\"type\":\"input_audio_buffer.append\",\"audio\":\"{}\"}}", "A".repeat(2 << 20));
+        for (wire, code) in [(Wire::Binary("PCM".into()), 1003), (Wire::Text(long.into()), 1009)] {
+            let steps = vec![Step::Wait(Duration::from_millis(200)), Step::Raw(wire)];
+            let double = BrowserDouble::new(Config { talks: false, ..Config::default() }, steps);
+            let double = stage.converse("/v1/realtime", &headers, double).await.unwrap();
+            assert_eq!(double.closed_with(), Some(code));
+            assert_eq!(
+                double.of("error").count(),
+                usize::from(code == 1003),
+                "said in words where it can be"
+            );
+        }
+    };
+    let (other, ()) = tokio::join!(other, bad);
+    let other = other.unwrap();
+    assert_faultless(&other);
+    assert!(heard("model-answer.wav", &other.items()[0].1.audio).fit > 0.95);
+    stage.clear().await;
+}
+
+#[tokio::test]
+async fn a_page_that_vanishes_without_goodbye_releases_the_provider_within_twenty_seconds() {
+    let stage = Stage::set_with(model_that_says("model-answer.wav"), KEYED, VARIABLES).await;
+    let mut socket = tokio::net::TcpStream::connect(stage.public()).await.unwrap();
+    let request = format!(
+        "GET /v1/realtime HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nauthorization: Bearer {KEY}\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let state = async || {
+        let list = body_of(&stage.get("/v1/calls", KEY).await);
+        list["data"][0]["state"].as_str().unwrap_or_default().to_owned()
+    };
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(state().await, "live");
+    let begun = tokio::time::Instant::now();
+    while state().await != "ended" {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the provider is still held");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    assert!(begun.elapsed() > Duration::from_secs(5), "it was not the socket's end that was noticed");
+    drop(socket);
+    stage.clear().await;
 }

@@ -162,7 +162,17 @@ impl Stage {
         headers: &[(&'static str, &str)],
         double: BrowserDouble,
     ) -> Result<BrowserDouble, Refusal> {
-        let mut spec = DialSpec::new(&format!("ws://{}{path}", self.public)).expect("an address");
+        Self::converse_at(self.public, path, headers, double).await
+    }
+
+    /// As [`converse`](Self::converse), with whatever stands before the gateway.
+    pub(crate) async fn converse_at(
+        at: SocketAddr,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        double: BrowserDouble,
+    ) -> Result<BrowserDouble, Refusal> {
+        let mut spec = DialSpec::new(&format!("ws://{at}{path}")).expect("an address");
         for (name, value) in headers {
             spec =
                 spec.header(HeaderName::from_static(name), HeaderValue::from_str(value).expect("a header"));

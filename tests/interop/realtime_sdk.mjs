@@ -95,8 +95,9 @@ const ways = {
 };
 try {
   await ways[how]();
-  console.log(JSON.stringify({ heard: Buffer.concat(heard).toString("base64"), seen: [...new Set(seen)], errors }));
-  process.exit(0);
+  const told = JSON.stringify({ heard: Buffer.concat(heard).toString("base64"), seen: [...new Set(seen)], errors });
+  // A pipe takes 64 KiB at once: it ends when all of it is written.
+  process.stdout.write(`${told}\n`, () => process.exit(0));
 } catch (error) {
   console.error(error);
   process.exit(1);

@@ -51,6 +51,8 @@ pub enum Step {
     Say(Bytes),
     /// Sends an event as it is.
     Send(Value),
+    /// Sends a message that is none of the protocol's.
+    Raw(Wire),
     /// Waits until so many responses are done and what was sent is played.
     Answered(usize),
     /// Waits until so much of the answer in progress is played.
@@ -251,6 +253,10 @@ impl BrowserDouble {
             }
             Step::Send(event) => {
                 send(&event, out);
+                true
+            }
+            Step::Raw(wire) => {
+                out.push(wire);
                 true
             }
             Step::Answered(count) => self.done() >= count && self.silent_from() <= now,

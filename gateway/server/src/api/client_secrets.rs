@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use patchbay_legs::client_events::Policy;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -18,6 +19,7 @@ use crate::config::{Config, Tenant};
 use crate::credential::mint::{NotMinted, Wanted};
 use crate::credential::origin::Origin;
 use crate::credential::{Identity, Scope};
+use crate::plan::client::policy;
 use crate::secret::Private;
 
 /// Settings of a conversation, as JSON, in bytes.
@@ -65,7 +67,7 @@ pub async fn create(State(app): State<Arc<App>>, caller: Caller, body: Bytes) ->
     let now = caller.sending().unix;
     let expires_at = now + seconds(asked.expires_after.as_ref())?;
     let route = route(tenant, caller.identity(), asked.patchbay.route.as_deref())?;
-    let settings = asked.session.unwrap_or_default();
+    let settings = allowed(tenant, &route, caller.identity(), asked.session.unwrap_or_default());
     let wanted = Wanted {
         tenant: tenant.name.clone(),
         user: user(caller.identity(), asked.patchbay.user)?,
@@ -157,6 +159,22 @@ fn uses(asked: Option<u32>) -> Result<Option<u32>, ApiError> {
         }
         other => Ok(other),
     }
+}
+
+/// A key of the tenant chooses everything; a user only what the route leaves to its users.
+fn allowed(
+    tenant: &Tenant,
+    route: &str,
+    identity: &Identity,
+    asked: Map<String, Value>,
+) -> Map<String, Value> {
+    let policy = tenant.routes.get(route).map(|route| policy(identity, route));
+    let Some(policy @ Policy::These(_)) = policy else { return asked };
+    let mut settings = policy.filter(&asked).settings;
+    if let Some(kind) = asked.get("type") {
+        settings.insert("type".into(), kind.clone());
+    }
+    settings
 }
 
 /// The settings as they are kept: nothing if they say nothing.

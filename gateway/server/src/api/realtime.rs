@@ -33,6 +33,7 @@ pub struct Asked {
     deployment: Option<String>,
     route: Option<String>,
     intent: Option<String>,
+    call_id: Option<String>,
     greet: bool,
 }
 
@@ -94,6 +95,11 @@ impl Opening<'_> {
         if asked.intent.is_some() {
             let message = "This gateway converses; it does not only write down.";
             return Err(ApiError::field("intent", message));
+        }
+        if asked.call_id.is_some() {
+            // It must never begin a call of its own: that would cost money.
+            let message = "This gateway does not let a second connection steer a call yet.";
+            return Err(ApiError::field("call_id", message));
         }
         let id = crate::id::fresh("call_");
         self.begin(&id, tenant, &asked)?;
