@@ -11,7 +11,10 @@ use patchbay_sim::contract::Subject;
 
 fn leg(format: Format, live: bool) -> Box<dyn Leg> {
     Box::new(WebRtc::new(
-        &Config { live, events: (!live).then(|| serde_json::from_value(serde_json::json!({})).unwrap()) },
+        &Config {
+            live,
+            events: (!live).then(|| serde_json::from_value(serde_json::json!({})).expect("an empty object")),
+        },
         Media { ingress: format, egress: format },
     ))
 }
