@@ -104,6 +104,16 @@ async fn a_person_talks_with_the_parrot_by_websocket_and_speaks_over_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_person_talks_with_the_parrot_by_webrtc_over_udp_and_speaks_over_it() {
+    talks("udp").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_talks_with_the_parrot_by_webrtc_over_tcp_and_speaks_over_it() {
+    talks("tcp").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_voice_page_is_accessible_installable_and_there_without_a_network() {
     let stage = stage().await;
     let seen = visit("page.mjs", vec![url(stage.public()), pictures()]).await;
@@ -123,6 +133,14 @@ async fn one_script_tag_puts_a_call_into_somebody_elses_page() {
 async fn the_voice_page_talks_in_firefox() {
     let stage = stage().await;
     visit("firefox.mjs", vec![url(stage.public())]).await;
+    stage.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_unmodified_agents_sdk_talks_by_webrtc() {
+    let stage = stage().await;
+    let token = token(&stage).await;
+    visit("sdk.mjs", vec![url(stage.public()), token, "webrtc".into()]).await;
     stage.clear().await;
 }
 

@@ -238,7 +238,8 @@ export class VoiceCall {
     const byWebRtc = paths.filter((path) => path !== "ws");
     if (byWebRtc.length > 0) {
       try {
-        return await WebRtcLine.open({ ...shared, url: at("/v1/realtime/calls"), token: await this.#token(), paths: byWebRtc, iceServers });
+        const url = at("/v1/realtime/calls");
+        return await WebRtcLine.open({ ...shared, url, token: () => this.#token(), paths: byWebRtc, iceServers });
       } catch (error) {
         const fault = faultOf(error);
         if (attempt !== this.#attempt || !fault.isOfPath || !paths.includes("ws")) throw fault;

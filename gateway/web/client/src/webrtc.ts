@@ -17,7 +17,8 @@ const REPAIR_EVERY_MS = 2_000;
 export interface WebRtcPlan {
   /** Where offers are posted: `…/v1/realtime/calls`. */
   readonly url: URL;
-  readonly token: string;
+  /** Asked before each request: a call may outlast a token. */
+  readonly token: () => Promise<string>;
   readonly paths: readonly Path[];
   readonly sound: Sound;
   readonly microphone: Microphone;
@@ -123,20 +124,15 @@ export class WebRtcLine implements Line {
     if (!this.#location) return;
     // A page that is closed may still say so: then the gateway need not wait for it.
     const hangup = new URL(`${this.#location.pathname}/hangup`, this.#location);
-    void fetch(hangup, { method: "POST", headers: this.#headers(), keepalive: true }).catch(() => undefined);
+    void this.#post(hangup, { keepalive: true }).catch(() => undefined);
   }
 
   async #offer(to: URL): Promise<void> {
     const offer = await this.#pc.createOffer();
     await this.#pc.setLocalDescription(offer);
     // The gateway is reachable: it needs none of our candidates, so nobody waits for them.
-    const headers = { ...this.#headers(), "content-type": "application/sdp" };
-    const response = await fetch(to, {
-      method: "POST",
-      headers,
-      body: this.#pc.localDescription?.sdp ?? offer.sdp ?? "",
-      signal: AbortSignal.timeout(CONNECT_WITHIN_MS),
-    }).catch(() => Promise.reject(new Fault("unreachable")));
+    const body = this.#pc.localDescription?.sdp ?? offer.sdp ?? "";
+    const response = await this.#post(to, { body, signal: AbortSignal.timeout(CONNECT_WITHIN_MS) });
     if (!response.ok) throw await faultOfResponse(response);
     const location = response.headers.get("location");
     if (location) this.#location = new URL(location, to);
@@ -219,7 +215,9 @@ export class WebRtcLine implements Line {
     return newlyLost > 0 ? newlyLost / (newlyLost + Math.max(0, newly)) : 0;
   }
 
-  #headers(): Record<string, string> {
-    return this.#plan.token ? { authorization: `Bearer ${this.#plan.token}` } : {};
+  async #post(to: URL, init: RequestInit): Promise<Response> {
+    const token = await this.#plan.token();
+    const headers = { "content-type": "application/sdp", ...(token ? { authorization: `Bearer ${token}` } : {}) };
+    return fetch(to, { ...init, method: "POST", headers }).catch(() => Promise.reject(new Fault("unreachable")));
   }
 }
