@@ -56,7 +56,8 @@ fn place_of(probe: &[f64], heard: &[f64]) -> usize {
     best
 }
 
-fn without_silence(speech: &[f64]) -> &[f64] {
+/// From its first loud sample to its last.
+pub(crate) fn without_silence(speech: &[f64]) -> &[f64] {
     let is_loud = |sample: &f64| sample.abs() > 200.0;
     let from = speech.iter().position(is_loud).unwrap_or_default();
     let to = speech.iter().rposition(is_loud).map_or(speech.len(), |last| last + 1);
