@@ -318,10 +318,8 @@ impl Call {
 
     /// Live audio from one side will not come: the other hears something that stands in for it.
     fn conceal(&mut self, from: usize, span: MediaTime, next: Option<&[u8]>) {
-        if self.phase == Phase::Live {
-            let source = self.sides[from].caps.ingress;
-            self.sides[1 - from].conceal((source, span), next, self.transcoders);
-        }
+        let source = self.sides[from].caps.ingress;
+        self.sides[1 - from].conceal((source, span), next, self.transcoders);
     }
 
     /// The answer has come: prompts give way to it, and the silence is over.

@@ -175,7 +175,7 @@ fn offer(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Str
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let sdp = match content_type {
         Some(kind) if kind.trim_start().to_ascii_lowercase().starts_with("multipart/form-data") => {
-            check_session(kind, &body)?;
+            check_settings(kind, &body)?;
             multipart::part(kind, &body, "sdp")
         }
         Some(_) if !is_of(headers, SDP) => None,
@@ -189,7 +189,7 @@ fn offer(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Str
 }
 
 /// Settings that come with an offer are a hint, as a session.update is: but they are JSON.
-fn check_session(kind: &str, body: &[u8]) -> Result<(), ApiError> {
+fn check_settings(kind: &str, body: &[u8]) -> Result<(), ApiError> {
     let Some(session) = multipart::part(kind, body, "session") else { return Ok(()) };
     match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(session) {
         Ok(_) => Ok(()),
