@@ -9,7 +9,7 @@
 
 mod answering;
 mod answers;
-
+mod complaint;
 mod config;
 mod delta;
 mod dialect;
@@ -39,14 +39,13 @@ use crate::bucket::Bucket;
 pub use self::config::{
     Auth, Config, Dialect, Eagerness, Effort, NoiseReduction, OPENAI_BASE_URL, Target, TurnDetection, target,
 };
-use self::fault::Severity;
 use self::history::History;
 use self::relay::Relay;
 use self::renewal::Owed;
 use self::speech::{Speech, Taken};
 use self::unanswered::Unanswered;
 use self::unbilled::Unbilled;
-use self::wire::{Kind, PeerError, ServerEvent};
+use self::wire::{Kind, ServerEvent};
 use crate::{ConfigError, EndpointDef, Media, Transport};
 
 /// A realtime model at OpenAI, Azure, or a compatible provider.
@@ -312,34 +311,6 @@ impl Realtime {
         let Some(item) = &event.item_id else { return };
         if let Some(utterance) = self.speech.end(item, event.content_index.unwrap_or(0)) {
             out.event(Event::UtteranceEnded { utterance });
-        }
-    }
-
-    // --- errors ---
-
-    fn on_error(&mut self, error: &PeerError, now: Instant, out: &mut Outbox) {
-        let ours = error.event_id.as_deref().and_then(dialect::event_number);
-        let is_clients = ours.is_some_and(|number| self.relay.is_clients(number));
-        let code = fault::code_of(error);
-        match fault::severity(error) {
-            Severity::Fatal => return self.end(fault::fatal(Fault::TenantConfig, &code), 1000, out),
-            Severity::Expired => return self.end(Down::Expired, 1000, out),
-            Severity::Busy => {
-                self.answering.busy(ours, now);
-                return self.ask_deferred(now, out);
-            }
-            Severity::Benign => {}
-            Severity::Complaint => out.event(Event::PeerComplained { code }),
-        }
-        match self.phase {
-            // A refused update is never followed by `session.updated`.
-            Phase::Updating { event, .. } if ours.is_none() || ours == Some(event) => {
-                self.end(fault::down_by_rejection(error), 1000, out);
-            }
-            _ if ours.is_some() && ours == self.answering.requested() => {
-                self.request_refused(is_clients, now, out);
-            }
-            _ => {}
         }
     }
 
