@@ -76,7 +76,7 @@ pub fn conversation(
     // Whoever minted the secret had the right to choose all of it.
     let settings = Value::Object(Policy::All.filter(minted.as_object().unwrap_or(&Map::new())).settings);
     let (kind, config, session) = if target.provider.kind == ProviderKind::Parrot {
-        ("parrot", json!({ "relays": true }), parrot_session(target.route, &settings))
+        ("parrot", json!({ "relays": true }), parrot_settings(target.route, &settings))
     } else {
         let route: realtime::Config = serde_json::from_value(realtime_config(target))
             .map_err(|_| PlanError("the model refuses its settings"))?;
@@ -172,7 +172,7 @@ fn named(mut session: Map<String, Value>, id: &str, unix: u64, target: Target<'_
     session
 }
 
-fn parrot_session(route: &Route, settings: &Value) -> Map<String, Value> {
+fn parrot_settings(route: &Route, settings: &Value) -> Map<String, Value> {
     let mut session = json!({
         "type": "realtime", "model": "parrot", "output_modalities": ["audio"], "instructions": route.instructions,
         "audio": { "input": { "turn_detection": { "type": "server_vad" } }, "output": { "voice": "parrot" } },
