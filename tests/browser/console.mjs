@@ -24,8 +24,10 @@ await run(async () => {
     const levels = () => row.locator("meter").evaluateAll((meters) => meters.map(({ value }) => value));
     let loudest = [0, 0];
     await until("both are seen to speak", async () => {
-      loudest = (await levels()).map((level, side) => Math.max(level, loudest[side]));
-      return loudest.length === 2 && loudest.every((level) => level > 0.4);
+      // There are no meters before the first word.
+      const now = await levels();
+      loudest = loudest.map((loud, side) => Math.max(loud, now[side] ?? 0));
+      return loudest.every((level) => level > 0.4);
     });
     await until("words come", () => page.evaluate(() => document.querySelector("voice-transcript").shadowRoot.querySelectorAll("[part~=entry]").length > 0));
 

@@ -223,7 +223,10 @@ fn unplanned(app: &App, tenant: &Tenant, error: &dyn std::fmt::Display) -> ApiEr
 impl From<OfferError> for ApiError {
     fn from(error: OfferError) -> Self {
         match error {
-            OfferError::Gone => Self::not_found("call"),
+            OfferError::Gone => {
+                let message = "This call has no WebRTC connection that could be restarted.";
+                Self::new(StatusCode::CONFLICT, "no_connection", message)
+            }
             other => Self::field("sdp", format!("{other}.")),
         }
     }

@@ -295,7 +295,7 @@ impl<'a> Section<'a> {
 }
 
 /// Sections that later versions bring.
-const LATER: &[&str] = &["cluster", "webrtc", "turn", "plugins"];
+const LATER: &[&str] = &["cluster", "turn", "plugins"];
 
 fn split(text: &str) -> impl Iterator<Item = String> + '_ {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned)

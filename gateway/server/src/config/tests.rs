@@ -34,8 +34,8 @@ fn a_bad_file_is_refused_at_its_line_and_column_with_advice() {
         ("[server]\nlistn = \"127.0.0.1:1\"", "p.toml:2:1: unknown key `server.listn`; write listen instead"),
         ("[sever]\n", "p.toml:1:2: unknown key `sever`; write server instead"),
         (
-            "[webrtc]\nudp_port = 1",
-            "p.toml:1:2: unknown key `webrtc`; remove it: this version does not use that section yet",
+            "[turn]\nurls = []",
+            "p.toml:1:2: unknown key `turn`; remove it: this version does not use that section yet",
         ),
         ("server = 3", "p.toml:1:10: `server` is a section; write [server] and its keys below"),
         (
