@@ -65,13 +65,8 @@ impl BrowserWs {
         if self.phase != Phase::Up || self.client.on_message(text, out) == Sense::Some {
             return Ok(());
         }
-        out.event(Event::MessageDropped { reason: "malformed_event" });
-        if self.nonsense.take(now) {
-            return Ok(());
-        }
-        self.phase = Phase::Down;
-        let what = "too many messages that make no sense";
-        Err(LegError { fault: Fault::PeerMisbehaved, what, message: self.message })
+        let dropped = self.nonsense.drop_message("malformed_event", self.message, now, out);
+        dropped.inspect_err(|_| self.phase = Phase::Down)
     }
 
     fn end(&mut self, down: Down, code: u16, reason: &str, out: &mut Outbox) {

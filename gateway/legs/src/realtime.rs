@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use patchbay_core::{
-    Caps, Command, Down, Event, Fault, Format, Frame, Instant, Leg, LegError, MediaTime, Outbox, Pacing,
+    Caps, Command, Down, Event, Format, Frame, Instant, Leg, LegError, MediaTime, Outbox, Pacing,
     Payload, Role, Wire,
 };
 use serde_json::Value;
@@ -194,16 +194,9 @@ impl Realtime {
 
     /// Drops a message that makes no sense; too many of them end the leg.
     fn drop_nonsense(&mut self, reason: &'static str, now: Instant, out: &mut Outbox) -> Result<(), LegError> {
-        out.event(Event::MessageDropped { reason });
-        if self.nonsense.take(now) {
-            return Ok(());
-        }
-        self.phase = Phase::Down { fatal: false };
-        self.estimate_unbilled(out);
-        Err(LegError {
-            fault: Fault::PeerMisbehaved,
-            what: "too many messages that make no sense",
-            message: self.message,
+        self.nonsense.drop_message(reason, self.message, now, out).inspect_err(|_| {
+            self.phase = Phase::Down { fatal: false };
+            self.estimate_unbilled(out);
         })
     }
 

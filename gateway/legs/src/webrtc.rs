@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use patchbay_core::{
-    Caps, Codec, Command, Down, Event, Fault, Format, Instant, Leg, LegError, MediaTime, Outbox, Pacing, Quality,
+    Caps, Codec, Command, Down, Event, Format, Instant, Leg, LegError, MediaTime, Outbox, Pacing, Quality,
     UtteranceId, Wire,
 };
 use serde::{Deserialize, Serialize};
@@ -118,13 +118,8 @@ impl WebRtc {
         if self.phase == Phase::Waiting || client.on_message(text, out) == Sense::Some {
             return Ok(());
         }
-        out.event(Event::MessageDropped { reason: "malformed_event" });
-        if self.nonsense.take(now) {
-            return Ok(());
-        }
-        self.phase = Phase::Down;
-        let what = "too many messages that make no sense";
-        Err(LegError { fault: Fault::PeerMisbehaved, what, message: self.message })
+        let dropped = self.nonsense.drop_message("malformed_event", self.message, now, out);
+        dropped.inspect_err(|_| self.phase = Phase::Down)
     }
 
     fn heard_all_at(&self) -> Instant {

@@ -32,6 +32,20 @@ impl Caller {
         Ok(&self.tenant)
     }
 
+    /// The name of one of the tenant's routes that the credential may use: the one asked for, else the credential's own, else
+    /// `default`, else the only one.
+    #[must_use]
+    pub fn route(&self, asked: Option<&str>) -> Option<String> {
+        let routes = &self.tenant.routes;
+        let only = || match routes.keys().collect::<Vec<_>>().as_slice() {
+            [only] => Some((*only).clone()),
+            _ => None,
+        };
+        let usual = || routes.contains_key("default").then(|| "default".to_owned()).or_else(only);
+        let name = asked.map(str::to_owned).or_else(|| self.identity.route.clone()).or_else(usual)?;
+        (routes.contains_key(&name) && self.identity.may_use(&name)).then_some(name)
+    }
+
     /// The configuration under which the caller was identified.
     #[must_use]
     pub fn config(&self) -> &Config {

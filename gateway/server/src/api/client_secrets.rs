@@ -66,7 +66,9 @@ pub async fn create(State(app): State<Arc<App>>, caller: Caller, body: Bytes) ->
     let asked = read(&body)?;
     let now = caller.sending().unix;
     let expires_at = now + seconds(asked.expires_after.as_ref())?;
-    let route = route(tenant, caller.identity(), asked.patchbay.route.as_deref())?;
+    let route = caller.route(asked.patchbay.route.as_deref());
+    let route = route
+        .ok_or_else(|| ApiError::field("patchbay.route", "`route` names one of the tenant's routes."))?;
     let settings = allowed(tenant, &route, caller.identity(), asked.session.unwrap_or_default());
     let wanted = Wanted {
         tenant: tenant.name.clone(),
@@ -104,18 +106,6 @@ fn seconds(after: Option<&ExpiresAfter>) -> Result<u64, ApiError> {
     } else {
         Err(ApiError::field("expires_after.seconds", "`seconds` is a number from 10 to 7200."))
     }
-}
-
-/// The route that was asked for, else `default`, else the only one.
-pub(super) fn route(tenant: &Tenant, identity: &Identity, asked: Option<&str>) -> Result<String, ApiError> {
-    let only = || match tenant.routes.keys().collect::<Vec<_>>().as_slice() {
-        [only] => Some((*only).clone()),
-        _ => None,
-    };
-    let usual = || tenant.routes.contains_key("default").then(|| "default".to_owned()).or_else(only);
-    let route = asked.map(str::to_owned).or_else(usual);
-    let known = route.filter(|route| tenant.routes.contains_key(route) && identity.may_use(route));
-    known.ok_or_else(|| ApiError::field("patchbay.route", "`route` names one of the tenant's routes."))
 }
 
 /// A key mints for whom it likes, a user for nobody else.

@@ -14,7 +14,7 @@ use super::error::ApiError;
 use crate::admission::units_between;
 use crate::app::App;
 use crate::config::{Route, Tenant};
-use crate::credential::{Identity, Scope};
+use crate::credential::Scope;
 use crate::plan::client::{Client, client_call, may_choose_model, model_format};
 use crate::plan::{Target, client_port};
 use crate::transport::{UpgradeRefused, WsUpgrade};
@@ -113,7 +113,7 @@ impl Opening<'_> {
     fn begin(&self, id: &str, tenant: &Tenant, asked: &Asked) -> Result<(), ApiError> {
         let (app, config) = (self.app, self.caller.config());
         let identity = self.caller.identity();
-        let name = route_name(tenant, identity, asked.route.as_deref())
+        let name = (self.caller.route(asked.route.as_deref()))
             .ok_or_else(|| ApiError::field("route", "`route` names one of the tenant's routes."))?;
         let found = config.route(&tenant.name, &name).ok_or_else(|| ApiError::not_found("route"))?;
         let (tenant, mut route, provider) = found;
@@ -141,18 +141,6 @@ impl Opening<'_> {
         tracing::info!(call = id, tenant = tenant.name, route = route.name, "call started");
         Ok(())
     }
-}
-
-/// The credential's route, else the one asked for, else `default`, else the only one.
-#[must_use]
-pub fn route_name(tenant: &Tenant, identity: &Identity, asked: Option<&str>) -> Option<String> {
-    let only = || match tenant.routes.keys().collect::<Vec<_>>().as_slice() {
-        [only] => Some((*only).clone()),
-        _ => None,
-    };
-    let usual = || tenant.routes.contains_key("default").then(|| "default".to_owned()).or_else(only);
-    let name = asked.map(str::to_owned).or_else(|| identity.route.clone()).or_else(usual)?;
-    (tenant.routes.contains_key(&name) && identity.may_use(&name)).then_some(name)
 }
 
 /// A model is a hint, unless the route says that it is the client's to choose.

@@ -14,7 +14,6 @@ use serde::Deserialize;
 use super::caller::Caller;
 use super::error::ApiError;
 use super::multipart;
-use super::realtime::route_name;
 use crate::app::App;
 use crate::config::Tenant;
 use crate::credential::Scope;
@@ -109,8 +108,7 @@ fn open(app: &App, caller: &Caller, asked: &Asked, offer: &str) -> Result<Respon
     let gate = gate(app)?;
     let format = Gate::look(offer)?;
     let (config, identity) = (caller.config(), caller.identity());
-    let name =
-        route_name(tenant, identity, asked.route.as_deref()).ok_or_else(|| ApiError::not_found("route"))?;
+    let name = caller.route(asked.route.as_deref()).ok_or_else(|| ApiError::not_found("route"))?;
     let found = config.route(&tenant.name, &name).ok_or_else(|| ApiError::not_found("route"))?;
     let target = Target { tenant: &found.0, route: &found.1, provider: &found.2 };
     let user = identity.user.as_ref().map(|user| user.reveal().as_str());

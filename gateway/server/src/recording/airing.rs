@@ -3,6 +3,8 @@
 //! The call hands out what it tells, and copies nothing while nobody listens. All else is the listener's own work. Sound is
 //! [two seconds](super::stereo) behind: until then a cut still changes what was heard.
 
+use std::sync::{Arc, OnceLock};
+
 use patchbay_core::{Frame, Tap};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -22,41 +24,40 @@ const SILENCE_MAX: u64 = RATE_HZ as u64 * 5;
 const LEVEL_RATE_HZ: u32 = 8_000;
 
 /// The end of it that the call has.
-#[derive(Clone, Debug)]
-pub struct Airing(broadcast::Sender<Tap>);
+#[derive(Clone, Debug, Default)]
+pub struct Airing(Arc<OnceLock<broadcast::Sender<Tap>>>);
 
 impl Airing {
     /// Nobody listens yet.
     #[must_use]
     pub fn new() -> Self {
-        Self(broadcast::Sender::new(WAITING_MAX))
+        Self::default()
     }
 
     /// Tells whoever listens. Never waits.
     pub fn tap(&self, tap: &Tap) {
-        if self.0.receiver_count() > 0 {
+        if let Some(taps) = self.0.get().filter(|taps| taps.receiver_count() > 0) {
             // The last listener may have left just now.
-            drop(self.0.send(tap.clone()));
+            drop(taps.send(tap.clone()));
         }
+    }
+
+    /// Room for what waits is made for the first who listens: it is more than the rest of a call.
+    fn subscribe(&self) -> broadcast::Receiver<Tap> {
+        self.0.get_or_init(|| broadcast::Sender::new(WAITING_MAX)).subscribe()
     }
 
     /// From now on.
     #[must_use]
     pub fn listen(&self) -> Listener {
         let stereo = Stereo::in_steps_of(STEP, RATE_HZ);
-        Listener { taps: self.0.subscribe(), stereo, has_begun: false, is_over: false }
+        Listener { taps: self.subscribe(), stereo, has_begun: false, is_over: false }
     }
 
     /// From now on.
     #[must_use]
     pub fn meter(&self) -> Meter {
-        Meter { taps: self.0.subscribe(), said: Channel::new(), heard: Channel::new() }
-    }
-}
-
-impl Default for Airing {
-    fn default() -> Self {
-        Self::new()
+        Meter { taps: self.subscribe(), said: Channel::new(), heard: Channel::new() }
     }
 }
 
