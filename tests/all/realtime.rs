@@ -299,3 +299,68 @@ async fn a_page_that_vanishes_without_goodbye_releases_the_provider_within_twent
     drop(socket);
     stage.clear().await;
 }
+
+/// The id of the one call there is.
+async fn only_call(stage: &Stage) -> String {
+    let listed = stage.get("/v1/calls", KEY).await;
+    let calls = body_of(&listed)["data"].as_array().cloned().unwrap_or_default();
+    assert_eq!(calls.len(), 1, "{listed}");
+    calls[0]["id"].as_str().unwrap().to_owned()
+}
+
+/// Asks for an answer in other words, and reads along.
+fn steers() -> Vec<Step> {
+    let settings = json!({"type": "realtime", "instructions": "Say goodbye."});
+    vec![
+        Step::Send(json!({"type": "session.update", "event_id": "mine", "session": settings})),
+        Step::Send(json!({"type": "response.create"})),
+        Step::Wait(Duration::from_secs(4)),
+        Step::Close(1000),
+    ]
+}
+
+#[tokio::test]
+async fn a_server_steers_a_phone_call_of_its_tenant_and_another_takes_over() {
+    let stage = Stage::set_with(model_that_says("model-answer.wav"), KEYED, VARIABLES).await;
+    let caller = stage.caller("caller-order.wav");
+    let phone = tokio::spawn(async move { patchbay::cli::call::place(&caller, |_| ()).await });
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let path = format!("/v1/realtime?call_id={}", only_call(&stage).await);
+    let headers = [("authorization", &*bearer(KEY))];
+    let reads = || Config { talks: false, ..Config::default() };
+    for _ in 0..2 {
+        let double = stage.converse(&path, &headers, BrowserDouble::new(reads(), steers())).await.unwrap();
+        assert_faultless(&double);
+        let updated = double.of("session.updated").next().expect("the settings were taken");
+        assert_eq!(updated["session"]["instructions"], "Say goodbye.");
+        assert!(
+            double.of("response.created").count() >= 1
+                && double.of("response.output_audio.delta").count() == 0
+        );
+    }
+    let report = phone.await.unwrap().unwrap();
+    assert!(report.speech_came_back, "{report:?}");
+    let ledgers = stage.clear().await;
+    assert_eq!((ledgers.len(), ledgers[0].errors.as_slice()), (1, [].as_slice()), "it dials nobody");
+}
+
+#[tokio::test]
+async fn nobody_steers_a_call_that_is_not_theirs_or_with_a_browsers_secret() {
+    let stage = Stage::set_with(model_that_says("model-answer.wav"), KEYED, VARIABLES).await;
+    let key = bearer(KEY);
+    let talker = BrowserDouble::new(Config::default(), talks("caller-24k.wav"));
+    let (headers, secret) = ([("authorization", &*key)], secret(&stage, json!({})).await);
+    let asks = async {
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        let path = format!("/v1/realtime?call_id={}", only_call(&stage).await);
+        let silent = || BrowserDouble::new(Config { talks: false, ..Config::default() }, vec![]);
+        let refused =
+            stage.converse(&path, &[("sec-websocket-protocol", &*protocols(&secret))], silent()).await;
+        assert!(matches!(refused, Err(Refusal::Status { status: 403, .. })), "{:?}", refused.err());
+        let refused = stage.converse("/v1/realtime?call_id=call_of_nobody", &headers, silent()).await;
+        assert!(matches!(refused, Err(Refusal::Status { status: 404, .. })), "{:?}", refused.err());
+    };
+    let (talked, ()) = tokio::join!(stage.converse("/v1/realtime", &headers, talker), asks);
+    assert_faultless(&talked.unwrap());
+    stage.clear().await;
+}

@@ -14,12 +14,16 @@ use crate::side::{Side, State};
 use crate::turn::Turn;
 use crate::{Frame, Instant, LegId, MediaTime, TranscoderFactory};
 
+#[path = "call/aside.rs"]
+mod aside;
 #[path = "call/ending.rs"]
 mod ending;
 #[path = "call/exchange.rs"]
 mod exchange;
 #[path = "call/prompting.rs"]
 mod prompting;
+#[path = "call/pump.rs"]
+mod pump;
 #[path = "call/renewal.rs"]
 mod renewal;
 #[path = "call/tap.rs"]
@@ -55,6 +59,7 @@ pub struct Call {
     dead_air: DeadAir,
     redial: Redial,
     renewal: renewal::Renewal,
+    aside: Option<aside::Aside>,
     phase: Phase,
     /// Of the last input.
     now: Instant,
@@ -93,6 +98,7 @@ impl Call {
             dead_air: DeadAir::new(config.patience.clone()),
             redial: Redial::new(&config.limits, config.seed),
             renewal: renewal::Renewal::default(),
+            aside: None,
             sides: [Side::new(LegId(0), caller), Side::new(LegId(1), callee)],
             phase: Phase::Live,
             now: Instant::ZERO,
@@ -206,6 +212,8 @@ impl Call {
             self.absorb(side, outbox, result, now, out);
         } else if self.renewal.is_leg(leg) {
             self.on_renewal_wire(wire, now, out);
+        } else if self.aside() == Some(leg) {
+            self.on_aside_wire(wire, now, out);
         }
     }
 
@@ -381,51 +389,6 @@ impl Call {
         self.turn.ask();
         self.dead_air.owe(now);
         self.command(CALLEE, Command::Respond { instructions }, now, out);
-    }
-
-    /// Everything that is due leaves.
-    fn pump(&mut self, now: Instant, out: &mut Vec<Output>) {
-        for index in [CALLER, CALLEE] {
-            self.pump_towards(index, now, out);
-            self.bound_live_queue(index, out);
-        }
-        self.watch_dryness(now);
-        self.finish_ending(now, out);
-    }
-
-    fn pump_towards(&mut self, index: usize, now: Instant, out: &mut Vec<Output>) {
-        while self.sides[index].takes_audio() {
-            let Some(frame) = self.sides[index].playout.poll_frame(now) else { break };
-            self.play(index, frame, now, out);
-            if let Some(mark) = self.sides[index].playout.poll_mark() {
-                self.command(index, Command::Mark(mark), now, out);
-            }
-        }
-        if self.sides[index].takes_audio()
-            && let Some(mark) = self.sides[index].playout.poll_mark()
-        {
-            self.command(index, Command::Mark(mark), now, out);
-        }
-        self.tell_what_waited(index, now, out);
-    }
-
-    /// A callee that is up gets fresh audio or none; one that is being dialled gets all that was said meanwhile.
-    fn bound_live_queue(&mut self, index: usize, out: &mut Vec<Output>) {
-        let limits = &self.config.limits;
-        let side = &mut self.sides[index];
-        side.playout.drop_late(if side.state == State::Up { limits.live_max } else { limits.held_max });
-        let span = side.playout.take_dropped();
-        if !span.is_zero() {
-            out.push(Output::Fact(Fact::AudioDropped { leg: side.id, span }));
-        }
-    }
-
-    /// An answer in progress that stops coming is owed from when the caller has heard what there was.
-    fn watch_dryness(&mut self, now: Instant) {
-        let playout = &self.sides[CALLER].playout;
-        if self.turn.owes_answer() && playout.queued().is_zero() && self.phase == Phase::Live {
-            self.dead_air.owe_more(playout.dry_at().max(now));
-        }
     }
 
     fn run_timers(&mut self, now: Instant, out: &mut Vec<Output>) {

@@ -157,6 +157,24 @@ impl ClientEvents {
         }
     }
 
+    /// Takes what the model's side says while no client is there: of it all, only the settings remain.
+    pub fn note(&mut self, told: &Told) {
+        if told.utterance.is_some() {
+            return;
+        }
+        let Ok(Settings { kind, session }) = serde_json::from_slice(&told.event) else { return };
+        if kind == "session.updated" {
+            self.session.take(&session, &self.config.policy);
+        }
+    }
+
+    /// For the next client of the same conversation, which begins with the settings that hold.
+    #[must_use]
+    pub fn renewed(&self) -> Self {
+        let session = self.session.clone();
+        Self { session, ..Self::new(self.config.clone(), self.session.media(), self.in_band) }
+    }
+
     /// Sends the client what it is to play, with its audio in band. What the gateway itself says goes by names of its own.
     pub fn play(&mut self, frame: &Frame, out: &mut Outbox) {
         if !self.in_band {
@@ -261,6 +279,15 @@ impl ClientEvents {
 
 /// Which of its formats an in-band client may choose.
 pub(crate) const FORMATS: &[Format] = &[Format::L16_24K, Format::PCMU, Format::PCMA];
+
+/// As much of an event as tells of settings.
+#[derive(Deserialize)]
+struct Settings {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    session: Map<String, Value>,
+}
 
 /// An audio delta before its audio.
 #[derive(Serialize)]

@@ -11,7 +11,7 @@ pub mod shape;
 
 pub use endpoint::{ConfigError, EndpointDef, Media, Open, Transport};
 
-endpoint::endpoints! { browser_ws, parrot, realtime, twilio, webrtc }
+endpoint::endpoints! { browser_ws, parrot, realtime, sideband, twilio, webrtc }
 
 /// The endpoint of that kind.
 #[must_use]

@@ -34,6 +34,8 @@ pub trait CallTable: Send + Sync {
     fn start(&self, plan: CallPlan) -> Result<(), ConfigError>;
     /// Hands over the caller's transport, whose 101 is on its way.
     fn attach(&self, id: &str, pending: PortPending);
+    /// Hands over the transport of somebody who steers, whose 101 is on its way.
+    fn steer(&self, _id: &str, _pending: PortPending) {}
     /// Hands over the caller's transport. A call that is over, or too busy, gets none.
     fn carry(&self, _id: &str, _carrier: Carrier) {}
     /// Asks a call to end. False when it is not live.
@@ -57,14 +59,12 @@ impl CallTable for Arc<Calls> {
 
     fn attach(&self, id: &str, pending: PortPending) {
         let Some(call) = self.live(id) else { return };
-        // The task owns the upgrade until the call owns the port; it ends within the upgrade's deadline.
-        tokio::spawn(async move {
-            if let Some(port) = pending.port().await
-                && let Err(mut carrier) = call.attach(Carrier::WebSocket(Box::new(port)))
-            {
-                std::future::poll_fn(|cx| carrier.poll_finish(cx)).await;
-            }
-        });
+        hand_over(pending, move |carrier| call.attach(carrier));
+    }
+
+    fn steer(&self, id: &str, pending: PortPending) {
+        let Some(call) = self.live(id) else { return };
+        hand_over(pending, move |carrier| call.steer(carrier));
     }
 
     fn carry(&self, id: &str, carrier: Carrier) {
@@ -93,6 +93,17 @@ impl CallTable for Arc<Calls> {
     fn on_air(&self) -> Vec<(Box<str>, Airing)> {
         Calls::on_air(self)
     }
+}
+
+/// The task owns the upgrade until the call owns the port; it ends within the upgrade's deadline.
+fn hand_over(pending: PortPending, take: impl FnOnce(Carrier) -> Result<(), Carrier> + Send + 'static) {
+    tokio::spawn(async move {
+        if let Some(port) = pending.port().await
+            && let Err(mut carrier) = take(Carrier::WebSocket(Box::new(port)))
+        {
+            std::future::poll_fn(|cx| carrier.poll_finish(cx)).await;
+        }
+    });
 }
 
 /// What every request shares.

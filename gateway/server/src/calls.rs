@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt as _;
-use patchbay_core::{Call, CallConfig, EndReason, Leg, Prompts};
+use patchbay_core::{CallConfig, EndReason, Leg, Prompts};
 use patchbay_legs::{ConfigError, Media};
 use tokio::sync::{mpsc, watch};
 
@@ -44,6 +44,8 @@ pub struct CallPlan {
     pub caller: LegPlan,
     /// Who answers.
     pub callee: LegPlan,
+    /// Who may come to steer from aside, if anybody.
+    pub aside: Option<LegPlan>,
     /// How the callee is reached.
     pub opener: Opener,
     /// Who pays what for it.
@@ -74,7 +76,18 @@ impl CallHandle {
     pub fn attach(&self, port: Carrier) -> Result<(), Carrier> {
         self.control.try_send(Control::Attach(port)).map_err(|refused| match refused.into_inner() {
             Control::Attach(port) => port,
-            Control::End(_) | Control::Say(_) => unreachable!("an attach was sent"),
+            _ => unreachable!("an attach was sent"),
+        })
+    }
+
+    /// Hands over the transport of somebody who steers. Gives it back when the call is over, or too busy.
+    ///
+    /// # Errors
+    /// The port, for the shell to close.
+    pub fn steer(&self, port: Carrier) -> Result<(), Carrier> {
+        self.control.try_send(Control::Steer(port)).map_err(|refused| match refused.into_inner() {
+            Control::Steer(port) => port,
+            _ => unreachable!("a steer was sent"),
         })
     }
 
@@ -140,9 +153,14 @@ impl Calls {
     /// # Errors
     /// [`ConfigError`] when a leg refuses its configuration.
     pub fn start(self: &Arc<Self>, plan: CallPlan) -> Result<CallHandle, ConfigError> {
-        let (caller, callee) = (open(&plan.caller)?, open(&plan.callee)?);
-        let call =
-            Call::new(plan.config.clone(), self.prompts.clone(), patchbay_codec::transcoder, caller, callee);
+        let header = Header {
+            patchbay_recording: RECORDING,
+            call: plan.config.clone(),
+            caller: plan.caller.clone(),
+            callee: plan.callee.clone(),
+            aside: plan.aside,
+        };
+        let call = header.call(self.prompts.clone())?;
         let record: SharedRecord = Arc::new(Mutex::new(CallRecord::new(&plan.id, &plan.tenant, &plan.route)));
         let scribe = Scribe::new(
             self.archive.writer.clone(),
@@ -156,12 +174,6 @@ impl Calls {
             },
         );
         let airing = plan.config.records.then(Airing::new);
-        let header = Header {
-            patchbay_recording: RECORDING,
-            call: plan.config,
-            caller: plan.caller,
-            callee: plan.callee,
-        };
         let recorder = self.recordings.as_ref().map(|folder| Recorder::start(folder, &plan.id, header));
         let (control, requests) = mpsc::channel(CONTROL_MAX);
         let cashier = Cashier::new(self.till.meter(plan.bill), control.clone());

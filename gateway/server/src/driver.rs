@@ -45,6 +45,8 @@ pub enum Opener {
 pub enum Control {
     /// The caller's transport has come.
     Attach(Carrier),
+    /// Somebody has come who steers from aside.
+    Steer(Carrier),
     /// Say this to the caller.
     Say(PromptKind),
     /// End the call.
@@ -150,8 +152,8 @@ impl Driver {
     }
 
     /// The newest stream is the live one: an older one whose loss we have not noticed yet is lost now.
-    fn fence(&mut self, now: Instant) {
-        let old = self.lines.iter().position(|line| line.leg == self.caller && !line.port.is_closed());
+    fn fence(&mut self, leg: LegId, now: Instant) {
+        let old = self.lines.iter().position(|line| line.leg == leg && !line.port.is_closed());
         if let Some(index) = old {
             let leg = self.lines.swap_remove(index).leg;
             self.feed(Input::Wire { leg, wire: Wire::Close { code: 1006, reason: "replaced".into() } }, now);
@@ -162,8 +164,15 @@ impl Driver {
         while let Poll::Ready(Some(control)) = self.control.poll_recv(cx) {
             match control {
                 Control::Attach(port) => {
-                    self.fence(now);
+                    self.fence(self.caller, now);
                     self.attach(self.caller, port, now);
+                }
+                Control::Steer(port) => {
+                    self.call.aside().into_iter().for_each(|leg| self.fence(leg, now));
+                    // The one that was fenced off has a successor. A call that cannot be steered drops the transport.
+                    if let Some(leg) = self.call.aside() {
+                        self.attach(leg, port, now);
+                    }
                 }
                 Control::Say(prompt) => self.feed(Input::Say { prompt }, now),
                 Control::End(reason) => self.feed(Input::End { reason }, now),

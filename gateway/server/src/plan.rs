@@ -69,7 +69,7 @@ pub fn phone_call(
         AudioChoice::Auto => Format::PCMU,
         AudioChoice::Pcm => Format::L16_24K,
     };
-    let callee = callee(target, format);
+    let (callee, aside) = answering(target, format)?;
     Ok(CallPlan {
         id: id.into(),
         tenant: target.tenant.name.as_str().into(),
@@ -87,6 +87,7 @@ pub fn phone_call(
         },
         opener: opener_of(&callee, target, config)?,
         callee,
+        aside,
         parties: Parties { external_id: Some(phone.call_sid.to_owned()), ..phone.parties.clone() },
         keeps_words: config.retention(target.tenant).transcripts_days > 0,
         bill: Bill { party: party(id, target), prices: config.prices_of(target.tenant), reservation: None },
@@ -164,11 +165,18 @@ fn is_recorded(target: Target<'_>, config: &Config) -> bool {
     target.route.recording.enabled && config.retention(target.tenant).recordings_days > 0
 }
 
-fn callee(target: Target<'_>, format: Format) -> LegPlan {
+/// Who answers a phone call, and the place of a server that may come to steer it.
+fn answering(target: Target<'_>, format: Format) -> Result<(LegPlan, Option<LegPlan>), PlanError> {
+    let leg = |kind: &str, config| LegPlan { kind: kind.into(), config, ingress: format, egress: format };
     if target.provider.kind == ProviderKind::Parrot {
-        return LegPlan { kind: "parrot".into(), config: json!({}), ingress: format, egress: format };
+        return Ok((leg("parrot", json!({})), None));
     }
-    LegPlan { kind: "realtime".into(), config: realtime_config(target), ingress: format, egress: format }
+    let mut config: realtime::Config = serde_json::from_value(realtime_config(target))
+        .map_err(|_| PlanError("the model refuses its settings"))?;
+    config.relays = true;
+    let callee = leg("realtime", serde_json::to_value(&config).expect("settings are JSON"));
+    let aside = client::aside(config.session(), &callee);
+    Ok((callee, Some(aside)))
 }
 
 /// The model's leg in its own words.

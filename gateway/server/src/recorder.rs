@@ -5,10 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
-use patchbay_core::{CallConfig, Format, Recorded};
+use patchbay_core::{Call, CallConfig, Format, Prompts, Recorded};
+use patchbay_legs::ConfigError;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 use tokio::sync::mpsc;
+
+use crate::calls::open;
 
 /// Lines that may wait for the disk: some seconds of a call.
 const QUEUE_MAX: usize = 4096;
@@ -34,6 +37,22 @@ pub struct Header {
     pub caller: LegPlan,
     /// The callee's leg.
     pub callee: LegPlan,
+    /// The leg of whoever may come to steer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aside: Option<LegPlan>,
+}
+
+impl Header {
+    /// The call before its first input.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when a leg refuses its configuration.
+    pub fn call(&self, prompts: Prompts) -> Result<Call, ConfigError> {
+        let (caller, callee) = (open(&self.caller)?, open(&self.callee)?);
+        let call = Call::new(self.call.clone(), prompts, patchbay_codec::transcoder, caller, callee);
+        let Some(aside) = &self.aside else { return Ok(call) };
+        Ok(call.with_aside(open(aside)?))
+    }
 }
 
 /// All that is needed to make one leg. Holds no secret: keys are added by the shell when it dials.

@@ -324,3 +324,13 @@ fn the_leg_of_a_client_keeps_the_contract() {
         assert_eq!(subject.check(400), Ok(()), "{config}");
     }
 }
+
+#[test]
+fn the_leg_of_a_server_that_steers_keeps_the_contract() {
+    let media = Media { ingress: Format::PCMU, egress: Format::PCMU };
+    let config = json!({"policy": "all", "session": {"id": "s", "tools": []}});
+    let make = || (endpoint("sideband").unwrap().open)(&config, media).unwrap();
+    let is_media = |_: &Wire| false;
+    let subject = Subject { make: &make, opening: &[Wire::Opened], samples: &samples(), is_media };
+    assert_eq!(subject.check(400), Ok(()));
+}

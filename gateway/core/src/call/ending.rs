@@ -136,6 +136,7 @@ impl Call {
             self.sides[side].state = State::Gone;
         }
         self.hang_up_spare(out);
+        self.hang_up_aside(codes[CALLER], now, out);
         self.phase = Phase::Ended;
         self.tap_end(now, out);
         out.push(Output::Effect(Effect::Ended(outcome)));

@@ -216,7 +216,7 @@ impl Call {
         }
     }
 
-    fn new_leg_id(&mut self) -> LegId {
+    pub(super) fn new_leg_id(&mut self) -> LegId {
         let id = LegId(self.next_leg);
         self.next_leg += 1;
         id

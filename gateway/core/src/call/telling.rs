@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Call, Fact, Output};
+use super::{CALLER, Call, Fact, Output};
 use crate::leg::{Command, Cut, Event};
 use crate::side::State;
 use crate::{Instant, MediaTime, Told, UtteranceId};
@@ -28,6 +28,9 @@ impl Call {
     pub(super) fn tell(&mut self, from: usize, told: Told, now: Instant, out: &mut Vec<Output>) {
         out.push(Output::Event { leg: self.sides[from].id, event: Event::Told(told.clone()) });
         let listener = 1 - from;
+        if listener == CALLER {
+            self.tell_aside(&told, now, out);
+        }
         if self.sides[listener].state == State::Gone {
             return;
         }

@@ -14,7 +14,7 @@ const REFUSED_MAX: usize = 32;
 const NAMES: [&str; 3] = ["id", "object", "expires_at"];
 
 /// A conversation as its client sees it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Session {
     settings: Map<String, Value>,
     media: Media,

@@ -96,16 +96,27 @@ impl Opening<'_> {
             let message = "This gateway converses; it does not only write down.";
             return Err(ApiError::field("intent", message));
         }
-        if asked.call_id.is_some() {
-            // It must never begin a call of its own: that would cost money.
-            let message = "This gateway does not let a second connection steer a call yet.";
-            return Err(ApiError::field("call_id", message));
+        if let Some(id) = &asked.call_id {
+            return self.steer(id, upgrade);
         }
         let id = crate::id::fresh("call_");
         self.begin(&id, tenant, &asked)?;
         let (response, pending) =
             upgrade.with_protocol(PROTOCOL).accept(client_port(&self.caller.config().limits));
         self.app.calls.attach(&id, pending);
+        Ok(response)
+    }
+
+    /// Lets a server steer a running call of its tenant. It never begins a call of its own: that would cost money.
+    fn steer(&self, id: &str, upgrade: WsUpgrade) -> Result<Response, ApiError> {
+        let tenant = self.caller.tenant(self.app, Scope::CallsWrite)?;
+        let own = self.app.calls.record(id).filter(|call| *call.tenant == *tenant.name);
+        let own = own.filter(|call| self.caller.identity().may_use(&call.route) && call.outcome.is_none());
+        own.ok_or_else(|| ApiError::not_found("call"))?;
+        let upgrade = upgrade.with_protocol(PROTOCOL);
+        let (response, pending) = upgrade.accept(client_port(&self.caller.config().limits));
+        self.app.calls.steer(id, pending);
+        tracing::info!(call = id, tenant = tenant.name, "somebody steers the call");
         Ok(response)
     }
 

@@ -11,7 +11,6 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::wrong_use;
-use crate::calls::open;
 use crate::prompts;
 use crate::recorder::Header;
 
@@ -79,9 +78,7 @@ fn replayed(args: &ReplayArgs) -> Result<Verdict, String> {
 }
 
 fn build(header: &Header) -> Result<Call, String> {
-    let leg = |plan| open(plan).map_err(|error| error.to_string());
-    let (caller, callee) = (leg(&header.caller)?, leg(&header.callee)?);
-    Ok(Call::new(header.call.clone(), prompts::english(), patchbay_codec::transcoder, caller, callee))
+    header.call(prompts::english()).map_err(|error| error.to_string())
 }
 
 fn read(path: &Path) -> Result<impl Iterator<Item = Result<String, String>>, String> {

@@ -44,6 +44,30 @@ pub struct Conversation {
     pub format: Format,
     /// The model's leg.
     pub callee: LegPlan,
+    /// The leg of a server that may come to steer.
+    pub aside: LegPlan,
+}
+
+/// The two ends of a call, and the place aside of it.
+#[derive(Clone, Debug)]
+pub struct Legs {
+    /// Who comes to us.
+    pub caller: LegPlan,
+    /// Who answers.
+    pub callee: LegPlan,
+    /// Who may come to steer.
+    pub aside: LegPlan,
+}
+
+/// The leg of a server that may come to steer a conversation of those settings: it may choose everything.
+pub(super) fn aside(session: Map<String, Value>, callee: &LegPlan) -> LegPlan {
+    let config = client_events::Config { session, policy: Policy::All, is_flat: false };
+    LegPlan {
+        kind: "sideband".into(),
+        config: serde_json::to_value(config).expect("settings are JSON"),
+        ingress: callee.ingress,
+        egress: callee.egress,
+    }
 }
 
 /// What a client of a route may choose: everything with a key of the tenant's own, what the route says with anything else.
@@ -88,12 +112,14 @@ pub fn conversation(
         ("realtime", serde_json::to_value(chosen).expect("settings are JSON"), session)
     };
     let callee = LegPlan { kind: kind.into(), config, ingress: model_format, egress: model_format };
+    let session = named(session, id, client.unix, target);
+    let aside = aside(session.clone(), &callee);
     let config = client_events::Config {
-        session: named(session, id, client.unix, target),
+        session,
         policy: policy(client.identity, target.route),
         is_flat: client.is_flat,
     };
-    Ok(Conversation { client: config, format, callee })
+    Ok(Conversation { client: config, format, callee, aside })
 }
 
 /// Plans a call of a client whose audio goes in its events. `ticket` is held until the call is over.
@@ -107,7 +133,7 @@ pub fn client_call(
     config: &Config,
     ticket: Box<dyn Send>,
 ) -> Result<CallPlan, PlanError> {
-    let Conversation { client: events, format, callee } =
+    let Conversation { client: events, format, callee, aside } =
         conversation(id, target, client, model_format(target))?;
     let caller = LegPlan {
         kind: "browser_ws".into(),
@@ -115,7 +141,7 @@ pub fn client_call(
         ingress: format,
         egress: format,
     };
-    plan(id, target, client, config, caller, callee, ticket)
+    plan(id, target, client, config, Legs { caller, callee, aside }, ticket)
 }
 
 /// Puts a call together whose caller is a client.
@@ -127,10 +153,10 @@ pub fn plan(
     target: Target<'_>,
     client: Client<'_>,
     config: &Config,
-    caller: LegPlan,
-    callee: LegPlan,
+    legs: Legs,
     ticket: Box<dyn Send>,
 ) -> Result<CallPlan, PlanError> {
+    let Legs { caller, callee, aside } = legs;
     let mut party = party(id, target);
     party.user.clone_from(&client.identity.user);
     Ok(CallPlan {
@@ -146,6 +172,7 @@ pub fn plan(
         bill: Bill { party, prices: config.prices_of(target.tenant), reservation: None },
         caller,
         callee,
+        aside: Some(aside),
         ticket,
     })
 }

@@ -3,7 +3,7 @@
 use patchbay_core::Format;
 use serde_json::json;
 
-use super::client::{Client, Conversation, conversation, model_format, plan};
+use super::client::{Client, Conversation, Legs, conversation, model_format, plan};
 use super::{PlanError, Target};
 use crate::admission::units_between;
 use crate::calls::CallPlan;
@@ -31,7 +31,7 @@ pub fn web_call(
     config: &Config,
     ticket: Box<dyn Send>,
 ) -> Result<CallPlan, PlanError> {
-    let Conversation { client: events, callee, .. } =
+    let Conversation { client: events, callee, aside, .. } =
         conversation(id, target, client, towards_model(target, format))?;
     let caller = LegPlan {
         kind: "webrtc".into(),
@@ -39,7 +39,7 @@ pub fn web_call(
         ingress: format,
         egress: format,
     };
-    plan(id, target, client, config, caller, callee, ticket)
+    plan(id, target, client, config, Legs { caller, callee, aside }, ticket)
 }
 
 /// A voice in Opus is wide: it stays so towards a model that takes more than the telephone has.
