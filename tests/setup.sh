@@ -80,7 +80,7 @@ need_python() {
     local wanted=$interop/requirements.txt venv=$interop/.venv
     if cmp -s "$wanted" "$venv/installed-requirements.txt" && "$venv/bin/python" -c '' 2>/dev/null; then return; fi
     python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages "Python's venv module" python3-venv
-    say "installing pip packages into $venv (Twilio's validator, OpenAI's client, hadolint)"
+    say "installing pip packages into $venv (Twilio's validator, OpenAI's client, hadolint, Go)"
     rm -rf "$venv"
     python3 -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$wanted"

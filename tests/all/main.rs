@@ -5,6 +5,7 @@
 mod architecture;
 mod browser;
 mod call;
+mod clients;
 mod deploy;
 mod house;
 mod keeping;
