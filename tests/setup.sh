@@ -87,6 +87,12 @@ need_python() {
     cp "$wanted" "$venv/installed-requirements.txt"
 }
 
+# The bot SDK for Go is compiled once here: Go builds its standard library on the way, which may take a minute.
+need_go() {
+    local go=$PWD/$interop/.venv/bin/go
+    (cd gateway/clients/go && "$go" test -run '^$' ./... >/dev/null) || fail "the bot SDK for Go does not build"
+}
+
 # Counts instructions (tests/instructions.py).
 need_valgrind() { have valgrind || install_packages "valgrind, for counting instructions" valgrind libc6-dbg; }
 
@@ -110,6 +116,6 @@ need_systemd_analyze() {
 
 case $for_what in
     demo) need_rust; need_node; need_web ;;
-    test) need_rust; need_nextest; need_node; need_web; npm_packages "$interop" "Twilio's validator, and OpenAI's SDKs with the Node that they need"; need_browsers; need_python; need_valgrind; need_postgresql ;;
+    test) need_rust; need_nextest; need_node; need_web; npm_packages "$interop" "Twilio's validator, and OpenAI's SDKs with the Node that they need"; need_browsers; need_python; need_go; need_valgrind; need_postgresql ;;
     *) fail "what for? demo or test, not '$for_what'" ;;
 esac

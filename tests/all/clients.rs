@@ -25,3 +25,27 @@ fn the_python_sdk_keeps_its_unit_tests() {
 fn the_node_sdk_keeps_its_unit_tests() {
     run("node", "node", &["--test"]);
 }
+
+#[test]
+fn the_go_sdk_keeps_its_unit_tests() {
+    run("go", "tests/interop/.venv/bin/go", &["test", "./..."]);
+}
+
+/// Lines that do something: without comments, imports and empty ones.
+fn lines_that_do(source: &str) -> usize {
+    let mut imports = false;
+    let does = |line: &&str| {
+        imports = (imports || *line == "import (") && *line != ")";
+        let words = ["import ", "from ", "use ", "package ", "//", "\"\"\"", ")"];
+        !imports && !line.is_empty() && !words.iter().any(|word| line.starts_with(word))
+    };
+    source.lines().filter(does).count()
+}
+
+#[test]
+fn an_echo_bot_has_at_most_thirty_lines() {
+    for example in ["python/examples/echo.py", "node/examples/echo.mjs", "go/examples/echo/main.go"] {
+        let lines = lines_that_do(&house::text(&format!("gateway/clients/{example}")));
+        assert!((10..=30).contains(&lines), "{example} has {lines}");
+    }
+}

@@ -1,0 +1,3 @@
+module patchbay/bot
+
+go 1.23
