@@ -10,7 +10,8 @@ fn run(language: &str, program: &str, arguments: &[&str]) {
     let program = if inside.exists() { inside.as_os_str() } else { program.as_ref() };
     let folder = house::root().join("gateway/clients").join(language);
     let output = Command::new(program).args(arguments).current_dir(folder).output();
-    let output = output.unwrap_or_else(|e| panic!("{}: {e}: run `bash tests/setup.sh test`", program.display()));
+    let output =
+        output.unwrap_or_else(|e| panic!("{}: {e}: run `bash tests/setup.sh test`", program.display()));
     let (said, complained) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{language}: {}\n{said}{complained}", output.status);
