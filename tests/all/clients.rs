@@ -37,6 +37,7 @@ fn lines_that_do(source: &str) -> usize {
     let mut imports = false;
     let does = |line: &&str| {
         imports = (imports || *line == "import (") && *line != ")";
+        let line = line.trim_start();
         let words = ["import ", "from ", "use ", "package ", "//", "\"\"\"", ")"];
         !imports && !line.is_empty() && !words.iter().any(|word| line.starts_with(word))
     };

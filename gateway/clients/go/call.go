@@ -211,10 +211,10 @@ func (c *Call) again(ctx context.Context, closed func(), endsCall bool, once fun
 		switch {
 		case ctx.Err() != nil:
 			return
-		case err == nil && endsCall, errors.As(err, &refused) && (refused.Status == http.StatusNotFound || refused.Status == http.StatusGone):
+		case err == nil && endsCall, errors.As(err, &refused) && refused.isOver():
 			c.end("ended")
 			return
-		case refused != nil && !refused.isPassing():
+		case refused != nil && !refused.isPassing() && refused.Status != http.StatusConflict:
 			c.lock.Lock()
 			c.fault = refused
 			c.lock.Unlock()
@@ -324,7 +324,7 @@ func (c *Call) post(ctx context.Context, path string, body any) error {
 	}
 	err := c.gateway.ask(ctx, http.MethodPost, path, body, nil)
 	var refused *GatewayError
-	if errors.As(err, &refused) && (refused.Status == http.StatusNotFound || refused.Status == http.StatusGone) {
+	if errors.As(err, &refused) && refused.isOver() {
 		c.end("ended")
 		return ErrCallEnded
 	}

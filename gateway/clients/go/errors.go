@@ -46,9 +46,14 @@ func (e *GatewayError) isPassing() bool {
 	return e.Status >= 500
 }
 
+// isOver tells whether there is no such call any more.
+func (e *GatewayError) isOver() bool {
+	return e.Status == http.StatusNotFound || e.Status == http.StatusGone
+}
+
 // isGone tells whether what was asked for is no more.
 func (e *GatewayError) isGone() bool {
-	return e.Status == http.StatusNotFound || e.Status == http.StatusConflict || e.Status == http.StatusGone
+	return e.isOver() || e.Status == http.StatusConflict
 }
 
 func refusal(answer *http.Response, body []byte) *GatewayError {

@@ -166,9 +166,9 @@ func (u *upload) recover(ctx context.Context, err error) {
 	case err == nil:
 	case !errors.As(err, &refused):
 		u.backoff.rest(ctx, 0)
-	case refused.isGone():
+	case refused.isOver():
 		u.close(ErrCallEnded)
-	case refused.isPassing():
+	case refused.isPassing(), refused.Status == http.StatusConflict:
 		u.backoff.rest(ctx, refused.RetryAfter)
 	default:
 		u.close(refused)

@@ -17,7 +17,8 @@ async function echo(bot, incoming) {
   }
 }
 
-const bot = new Bot(env.PATCHBAY_URL, env.PATCHBAY_BOT, BotKey.read(env.PATCHBAY_KEY));
+const options = { audience: env.PATCHBAY_AUDIENCE }; // The gateway's public URL, if PATCHBAY_URL is another.
+const bot = new Bot(env.PATCHBAY_URL, env.PATCHBAY_BOT, BotKey.read(env.PATCHBAY_KEY), options);
 await bot.registerWithDiscovery({ capabilities: ["echo"] });
 console.log("ready");
 await bot.serve(echo);

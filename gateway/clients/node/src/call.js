@@ -124,7 +124,7 @@ export class Call {
     const isRefusal = error instanceof GatewayError;
     if (isRefusal && [404, 410].includes(error.status)) return this.end("ended");
     const isPassing = isRefusal
-      ? [401, 429].includes(error.status) || error.status >= 500
+      ? [401, 409, 429].includes(error.status) || error.status >= 500
       : error instanceof ConnectionLost || error instanceof FramingError || error instanceof SyntaxError || error instanceof RangeError;
     if (!isPassing) throw error;
     return await this.#bell.until(() => this.ended, error.retryAfterMs ?? backoff.nextMs());

@@ -85,8 +85,8 @@ export class Upload {
   async #recover(error) {
     if (error instanceof ConnectionLost) return await this.#rest();
     if (!(error instanceof GatewayError)) return this.close(error);
-    if ([404, 409, 410].includes(error.status)) return this.close(new CallEnded("the call is over"));
-    if ([401, 408, 425, 429].includes(error.status) || error.status >= 500) return await this.#rest(error.retryAfterMs);
+    if ([404, 410].includes(error.status)) return this.close(new CallEnded("the call is over"));
+    if ([401, 408, 409, 425, 429].includes(error.status) || error.status >= 500) return await this.#rest(error.retryAfterMs);
     return this.close(error);
   }
 

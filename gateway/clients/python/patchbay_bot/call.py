@@ -157,7 +157,7 @@ class Call:
     async def _refused(self, refusal: GatewayError, backoff: Backoff) -> None:
         if refusal.status in (404, 410):
             self._end("ended")
-        elif refusal.status in (401, 429) or refusal.status >= 500:
+        elif refusal.status in (401, 409, 429) or refusal.status >= 500:
             await self._rest(refusal.retry_after_s or backoff.next_s())
         else:
             raise refusal

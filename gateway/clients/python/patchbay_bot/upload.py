@@ -80,9 +80,9 @@ class Upload:
             except LOST:
                 await asyncio.sleep(self._backoff.next_s())
             except GatewayError as refusal:
-                if refusal.status in (404, 409, 410):
+                if refusal.status in (404, 410):
                     await self.close(CallEnded("the call is over"))
-                elif refusal.status in (401, 408, 425, 429) or refusal.status >= 500:
+                elif refusal.status in (401, 408, 409, 425, 429) or refusal.status >= 500:
                     await asyncio.sleep(refusal.retry_after_s or self._backoff.next_s())
                 else:
                     await self.close(refusal)

@@ -15,7 +15,9 @@ import (
 
 func main() {
 	key, wrong := bot.ReadKey(os.Getenv("PATCHBAY_KEY"))
-	echo, err := bot.New(os.Getenv("PATCHBAY_URL"), os.Getenv("PATCHBAY_BOT"), key, nil)
+	// The gateway's public URL, if PATCHBAY_URL is another.
+	options := &bot.Options{Audience: os.Getenv("PATCHBAY_AUDIENCE")}
+	echo, err := bot.New(os.Getenv("PATCHBAY_URL"), os.Getenv("PATCHBAY_BOT"), key, options)
 	if err = errors.Join(wrong, err); err != nil {
 		log.Fatal(err)
 	}
