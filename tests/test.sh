@@ -27,5 +27,5 @@ if cargo nextest --version >/dev/null 2>&1; then
     step tests cargo nextest run --workspace --locked --profile "$profile"
 else
     echo "cargo-nextest is not here: running cargo test, which cannot end a test that hangs"
-    step tests cargo test --workspace --locked --lib --bins --tests
+    step tests cargo test --workspace --locked --lib --bins --examples --tests
 fi

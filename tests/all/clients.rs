@@ -46,7 +46,12 @@ fn lines_that_do(source: &str) -> usize {
 
 #[test]
 fn an_echo_bot_has_at_most_thirty_lines() {
-    for example in ["python/examples/echo.py", "node/examples/echo.mjs", "go/examples/echo/main.go"] {
+    for example in [
+        "python/examples/echo.py",
+        "node/examples/echo.mjs",
+        "go/examples/echo/main.go",
+        "rust/examples/echo.rs",
+    ] {
         let lines = lines_that_do(&house::text(&format!("gateway/clients/{example}")));
         assert!((10..=30).contains(&lines), "{example} has {lines}");
     }
