@@ -284,6 +284,19 @@ fn copy(from: &Map<String, Value>, to: &mut Map<String, Value>, names: &[(&str, 
     }
 }
 
+/// Puts what `chosen` says over `session`; an object in both is merged, anything else replaced.
+pub fn merge(session: &mut Value, chosen: &Value) {
+    let (Some(into), Some(chosen)) = (session.as_object_mut(), chosen.as_object()) else {
+        return session.clone_from(chosen);
+    };
+    for (key, value) in chosen {
+        match into.get_mut(key) {
+            Some(old) if old.is_object() && value.is_object() && key != "turn_detection" => merge(old, value),
+            _ => drop(into.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -50,9 +50,14 @@ pub struct Target<'a> {
 }
 
 /// Why a route cannot be planned: the configuration names something that cannot be used. Holds no secret.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PlanError(&'static str);
+
+impl PlanError {
+    /// What the client chose, or whoever minted its secret, is nothing that the model's leg could ask for.
+    pub const SETTINGS: Self = Self("the client's settings make no sense");
+}
 
 /// Plans a phone call. `ticket` is held until the call is over.
 ///

@@ -243,7 +243,7 @@ impl Config {
     pub fn session(&self) -> Map<String, Value> {
         let media = crate::Media { ingress: patchbay_core::Format::L16_24K, egress: patchbay_core::Format::L16_24K };
         let mut session = super::dialect::nested(self, media);
-        super::dialect::merge(&mut session, &Value::Object(self.settings.clone()));
+        crate::shape::merge(&mut session, &Value::Object(self.settings.clone()));
         session["model"] = self.model.as_str().into();
         for side in ["input", "output"] {
             session["audio"][side].as_object_mut().map(|settings| settings.remove("format"));

@@ -41,21 +41,8 @@ pub(super) fn session_update(config: &Config, media: Media, number: u32) -> Valu
     } else {
         Value::Object(config.settings.clone())
     };
-    merge(&mut session, &chosen);
+    crate::shape::merge(&mut session, &chosen);
     json!({"type": "session.update", "event_id": event_id(number), "session": session})
-}
-
-/// Puts what `chosen` says over `session`; an object in both is merged, anything else replaced.
-pub(super) fn merge(session: &mut Value, chosen: &Value) {
-    let (Some(into), Some(chosen)) = (session.as_object_mut(), chosen.as_object()) else {
-        return session.clone_from(chosen);
-    };
-    for (key, value) in chosen {
-        match into.get_mut(key) {
-            Some(old) if old.is_object() && value.is_object() && key != "turn_detection" => merge(old, value),
-            _ => drop(into.insert(key.clone(), value.clone())),
-        }
-    }
 }
 
 /// The GA shape (N755 `RealtimeSessionCreateRequest`, 2026-11-10).

@@ -278,7 +278,7 @@ impl Config {
             self.complete_transcription(transcription);
         }
         let mut settings = Value::Object(std::mem::take(&mut config.settings));
-        dialect::merge(&mut settings, &wanted);
+        shape::merge(&mut settings, &wanted);
         if let Value::Object(settings) = settings {
             config.settings = settings;
         }
@@ -298,7 +298,7 @@ impl Config {
         if !whole.is_object() && wanted.get("model").is_none() {
             *wanted = Value::Null;
         } else if whole.is_object() {
-            dialect::merge(&mut whole, wanted);
+            shape::merge(&mut whole, wanted);
             *wanted = whole;
         }
     }

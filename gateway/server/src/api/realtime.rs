@@ -138,7 +138,7 @@ impl Opening<'_> {
         app.credentials.spend(identity, self.caller.sending())?;
         let reservation = ticket.take_reservation();
         let unix = self.caller.sending().unix;
-        let client = Client { identity, is_flat: self.is_flat, greets: asked.greet, unix };
+        let client = Client { identity, is_flat: self.is_flat, greets: asked.greet, settings: None, unix };
         let failed = |error: &dyn std::fmt::Display| {
             app.metrics.refused("configuration");
             tracing::error!(tenant = tenant.name, route = route.name, %error, "a call cannot be started");

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::{IntoResponse, Response};
 use patchbay_core::EndReason;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::caller::Caller;
 use super::error::ApiError;
@@ -18,7 +19,7 @@ use crate::app::App;
 use crate::config::Tenant;
 use crate::credential::Scope;
 use crate::plan::client::Client;
-use crate::plan::{self, Target, web_units};
+use crate::plan::{self, PlanError, Target, web_units};
 use crate::transport::{Answer, Carrier, Gate, OfferError};
 
 const SDP: &str = "application/sdp";
@@ -84,7 +85,7 @@ pub async fn restart(
         return fragment(&read(body)?);
     }
     let offer = offer(&headers, body)?;
-    let answer = gate(&app)?.restart(&id, &offer).await?;
+    let answer = gate(&app)?.restart(&id, &offer.sdp).await?;
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, HeaderValue::from_static(SDP))], answer.sdp).into_response())
 }
 
@@ -103,10 +104,10 @@ pub async fn hang_up(
 }
 
 /// Begins a call: admitted before anything is made for it, and paid for when it is sure to begin.
-fn open(app: &App, caller: &Caller, asked: &Asked, offer: &str) -> Result<Response, ApiError> {
+fn open(app: &App, caller: &Caller, asked: &Asked, offer: &Offer) -> Result<Response, ApiError> {
     let tenant = caller.tenant(app, Scope::RealtimeConnect)?;
     let gate = gate(app)?;
-    let format = Gate::look(offer)?;
+    let format = Gate::look(&offer.sdp)?;
     let (config, identity) = (caller.config(), caller.identity());
     let name = caller.route(asked.route.as_deref()).ok_or_else(|| ApiError::not_found("route"))?;
     let found = config.route(&tenant.name, &name).ok_or_else(|| ApiError::not_found("route"))?;
@@ -114,12 +115,18 @@ fn open(app: &App, caller: &Caller, asked: &Asked, offer: &str) -> Result<Respon
     let user = identity.user.as_ref().map(|user| user.reveal().as_str());
     let mut ticket = app.admit(config, tenant, user, web_units(target, format))?;
     let id = crate::id::fresh("rtc_");
-    let (port, answer) = gate.answer(&id, offer)?;
+    let (port, answer) = gate.answer(&id, &offer.sdp)?;
     app.credentials.spend(identity, caller.sending())?;
     let reservation = ticket.take_reservation();
-    let client = Client { identity, is_flat: false, greets: asked.greet, unix: caller.sending().unix };
+    let (settings, unix) = (offer.settings.as_ref(), caller.sending().unix);
+    let client = Client { identity, is_flat: false, greets: asked.greet, settings, unix };
     let plan = plan::web_call(&id, target, (client, answer.format), config, Box::new(ticket));
-    let mut plan = plan.map_err(|error| unplanned(app, tenant, &error))?;
+    let mut plan = plan.map_err(|error| match (error, settings) {
+        (PlanError::SETTINGS, Some(_)) => {
+            ApiError::field("session", "`session` has settings that make no sense.")
+        }
+        (error, _) => unplanned(app, tenant, &error),
+    })?;
     plan.bill.reservation = reservation;
     app.calls.start(plan).map_err(|error| unplanned(app, tenant, &error))?;
     app.calls.carry(&id, Carrier::Rtc(Box::new(port)));
@@ -167,32 +174,35 @@ fn read(body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
     })
 }
 
+/// What a browser offers.
+struct Offer {
+    sdp: String,
+    /// What it chooses beside it, as a nested session: as much of it holds as of a `session.update`.
+    settings: Option<Map<String, Value>>,
+}
+
 /// The offer of a body of either kind. Who says no kind is taken at their word.
-fn offer(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<String, ApiError> {
+fn offer(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Offer, ApiError> {
     let body = read(body)?;
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let sdp = match content_type {
+    let (sdp, settings) = match content_type {
         Some(kind) if kind.trim_start().to_ascii_lowercase().starts_with("multipart/form-data") => {
-            check_settings(kind, &body)?;
-            multipart::part(kind, &body, "sdp")
+            (multipart::part(kind, &body, "sdp"), settings(kind, &body)?)
         }
-        Some(_) if !is_of(headers, SDP) => None,
-        _ => Some(&body[..]),
+        Some(_) if !is_of(headers, SDP) => (None, None),
+        _ => (Some(&body[..]), None),
     };
     let text = sdp.and_then(|sdp| std::str::from_utf8(sdp).ok()).map(str::to_owned);
-    text.ok_or_else(|| {
+    text.map(|sdp| Offer { sdp, settings }).ok_or_else(|| {
         let message = "Send the offer as application/sdp, or as multipart/form-data with a part `sdp`.";
         ApiError::field("sdp", message)
     })
 }
 
-/// Settings that come with an offer are a hint, as a session.update is: but they are JSON.
-fn check_settings(kind: &str, body: &[u8]) -> Result<(), ApiError> {
-    let Some(session) = multipart::part(kind, body, "session") else { return Ok(()) };
-    match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(session) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(ApiError::field("session", "`session` is a JSON object.")),
-    }
+fn settings(kind: &str, body: &[u8]) -> Result<Option<Map<String, Value>>, ApiError> {
+    let Some(session) = multipart::part(kind, body, "session") else { return Ok(None) };
+    let read = serde_json::from_slice(session).map(Some);
+    read.map_err(|_| ApiError::field("session", "`session` is a JSON object."))
 }
 
 fn is_of(headers: &HeaderMap, kind: &str) -> bool {

@@ -31,6 +31,8 @@ pub struct Client<'a> {
     pub is_flat: bool,
     /// Whether the model is to speak first.
     pub greets: bool,
+    /// What it chooses from the beginning, as a nested session.
+    pub settings: Option<&'a Map<String, Value>>,
     /// Seconds since 1970.
     pub unix: u64,
 }
@@ -98,15 +100,17 @@ pub fn conversation(
     let minted = minted(client.identity);
     let format = minted.pointer("/audio/input/format").and_then(shape::format_of).unwrap_or(Format::L16_24K);
     // Whoever minted the secret had the right to choose all of it.
-    let settings = Value::Object(Policy::All.filter(minted.as_object().unwrap_or(&Map::new())).settings);
+    let mut settings = Value::Object(Policy::All.filter(minted.as_object().unwrap_or(&Map::new())).settings);
+    let policy = policy(client.identity, target.route);
+    if let Some(chosen) = client.settings {
+        shape::merge(&mut settings, &Value::Object(policy.filter(chosen).settings));
+    }
     let (kind, config, session) = if target.provider.kind == ProviderKind::Parrot {
         ("parrot", json!({ "relays": true }), parrot_settings(target.route, &settings))
     } else {
         let route: realtime::Config = serde_json::from_value(realtime_config(target))
             .map_err(|_| PlanError("the model refuses its settings"))?;
-        let mut chosen = route
-            .with(settings)
-            .map_err(|_| PlanError("the client secret has settings that make no sense"))?;
+        let mut chosen = route.with(settings).map_err(|_| PlanError::SETTINGS)?;
         chosen.relays = true;
         let session = chosen.session();
         ("realtime", serde_json::to_value(chosen).expect("settings are JSON"), session)
@@ -114,11 +118,7 @@ pub fn conversation(
     let callee = LegPlan { kind: kind.into(), config, ingress: model_format, egress: model_format };
     let session = named(session, id, client.unix, target);
     let aside = aside(session.clone(), &callee);
-    let config = client_events::Config {
-        session,
-        policy: policy(client.identity, target.route),
-        is_flat: client.is_flat,
-    };
+    let config = client_events::Config { session, policy, is_flat: client.is_flat };
     Ok(Conversation { client: config, format, callee, aside })
 }
 
@@ -204,9 +204,7 @@ fn parrot_settings(route: &Route, settings: &Value) -> Map<String, Value> {
         "type": "realtime", "model": "parrot", "output_modalities": ["audio"], "instructions": route.instructions,
         "audio": { "input": { "turn_detection": { "type": "server_vad" } }, "output": { "voice": "parrot" } },
     });
-    if let (Some(session), Some(settings)) = (session.as_object_mut(), settings.as_object()) {
-        session.extend(settings.clone());
-    }
+    shape::merge(&mut session, settings);
     if let Value::Object(session) = session { session } else { Map::new() }
 }
 
