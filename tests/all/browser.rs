@@ -145,6 +145,14 @@ async fn the_unmodified_agents_sdk_talks_by_webrtc() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_webrtc_class_of_the_unmodified_openai_package_talks() {
+    let stage = stage().await;
+    let token = token(&stage).await;
+    visit("sdk.mjs", vec![url(stage.public()), token, "openai".into()]).await;
+    stage.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_unmodified_agents_sdk_talks_by_websocket() {
     let stage = stage().await;
     let token = token(&stage).await;

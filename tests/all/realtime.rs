@@ -308,13 +308,15 @@ async fn only_call(stage: &Stage) -> String {
     calls[0]["id"].as_str().unwrap().to_owned()
 }
 
-/// Asks for an answer in other words, and reads along.
+/// Changes what the model is told, adds a word of the system's, and reads along.
 fn steers() -> Vec<Step> {
     let settings = json!({"type": "realtime", "instructions": "Say goodbye."});
+    let content = json!([{"type": "input_text", "text": "The caller is known."}]);
+    let item = json!({"type": "message", "role": "system", "content": content});
     vec![
         Step::Send(json!({"type": "session.update", "event_id": "mine", "session": settings})),
-        Step::Send(json!({"type": "response.create"})),
-        Step::Wait(Duration::from_secs(4)),
+        Step::Send(json!({"type": "conversation.item.create", "item": item})),
+        Step::Wait(Duration::from_secs(3)),
         Step::Close(1000),
     ]
 }
@@ -324,20 +326,24 @@ async fn a_server_steers_a_phone_call_of_its_tenant_and_another_takes_over() {
     let stage = Stage::set_with(model_that_says("model-answer.wav"), KEYED, VARIABLES).await;
     let caller = stage.caller("caller-order.wav");
     let phone = tokio::spawn(async move { patchbay::cli::call::place(&caller, |_| ()).await });
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
     let path = format!("/v1/realtime?call_id={}", only_call(&stage).await);
     let headers = [("authorization", &*bearer(KEY))];
-    let reads = || Config { talks: false, ..Config::default() };
+    let mut spoken = 0;
     for _ in 0..2 {
-        let double = stage.converse(&path, &headers, BrowserDouble::new(reads(), steers())).await.unwrap();
-        assert_faultless(&double);
-        let updated = double.of("session.updated").next().expect("the settings were taken");
+        let double = BrowserDouble::new(Config { talks: false, ..Config::default() }, steers());
+        let double = stage.converse(&path, &headers, double).await.unwrap();
+        assert_eq!(double.of("error").collect::<Vec<_>>(), [] as [&Value; 0]);
+        let updated = double.of("session.updated").last().expect("the settings were taken");
         assert_eq!(updated["session"]["instructions"], "Say goodbye.");
-        assert!(
-            double.of("response.created").count() >= 1
-                && double.of("response.output_audio.delta").count() == 0
+        assert_eq!(
+            double.of("conversation.item.added").filter(|event| event["item"]["role"] == "system").count(),
+            1
         );
+        assert_eq!(double.of("response.output_audio.delta").count(), 0, "audio goes elsewhere");
+        spoken += double.of("response.done").count();
     }
+    assert!(spoken >= 1, "it reads what the model says");
     let report = phone.await.unwrap().unwrap();
     assert!(report.speech_came_back, "{report:?}");
     let ledgers = stage.clear().await;

@@ -1,5 +1,6 @@
-// The unmodified @openai/agents-realtime in Chromium, by WebRTC and by WebSocket. Only its URL is ours.
-//   node sdk.mjs BASE TOKEN webrtc|websocket
+// The unmodified @openai/agents-realtime in Chromium, by WebRTC and by WebSocket, and the WebRTC class of the unmodified
+// `openai`. Only the URL is ours.
+//   node sdk.mjs BASE TOKEN webrtc|websocket|openai
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import { createRequire } from "node:module";
@@ -28,7 +29,8 @@ await run(async () => {
     await pause(2_000);
     const loud = loudness(await page.evaluate(() => window.heard.levels));
     const answered = await page.evaluate(() => window.answeredBytes);
-    if (transport === "webrtc") must(loud.rms > 0.02 && loud.blocks > 20, `nothing was really heard: ${JSON.stringify(loud)}`);
+    if (transport === "openai") must((await page.evaluate(() => window.voice)) === "marin", "the settings beside the offer were lost");
+    if (transport !== "websocket") must(loud.rms > 0.02 && loud.blocks > 20, `nothing was really heard: ${JSON.stringify(loud)}`);
     else must(answered > 24_000, `only ${answered} bytes of audio came`);
     const faults = await page.evaluate(() => window.faults);
     must(faults.length === 0, `the SDK reported ${JSON.stringify(faults)}`);

@@ -23,6 +23,7 @@ pub mod replay;
 pub mod serve;
 pub mod signature;
 pub mod sim;
+pub mod speech;
 pub mod stage;
 pub mod tenant;
 pub mod wav;

@@ -9,10 +9,12 @@ mod end;
 mod flow;
 mod gateway;
 mod load;
+mod message;
 pub mod relay;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod webrtc;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::TcpStream;
@@ -30,7 +32,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 
 use self::child::{Child, Cpu};
-use self::gateway::{Gateway, GatewayPlan};
+use self::gateway::{Callers, Gateway, GatewayPlan};
 use self::load::{Heard, Load, ModelFrame, Order, Through};
 pub use self::tally::Latency;
 use super::folder::Folder;
@@ -72,6 +74,8 @@ pub enum Profile {
     Tls,
     /// µ-law to 24 kHz PCM and back, plain sockets.
     Pcm,
+    /// Opus in browsers to 24 kHz PCM and back, beside libopus alone.
+    Webrtc,
 }
 
 /// What was measured.
@@ -115,6 +119,9 @@ pub struct Side {
 /// Runs the command.
 pub async fn run(args: BenchArgs) -> ExitCode {
     let is_json = args.json;
+    if args.profile == Profile::Webrtc {
+        return run_webrtc(args).await;
+    }
     let measured = tokio::task::spawn_blocking(move || measure(&args)).await;
     match measured.map_err(io::Error::other).flatten() {
         Ok(bench) => {
@@ -125,6 +132,22 @@ pub async fn run(args: BenchArgs) -> ExitCode {
                 );
             }
             let text = if is_json { json(&bench) } else { table(&bench) };
+            let _ = io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "patchbay bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run_webrtc(args: BenchArgs) -> ExitCode {
+    let (is_json, runtime) = (args.json, tokio::runtime::Handle::current());
+    let measured = tokio::task::spawn_blocking(move || webrtc::measure(&args, &runtime)).await;
+    match measured.map_err(io::Error::other).flatten() {
+        Ok(bench) => {
+            let text = if is_json { json(&bench) } else { webrtc::table(&bench) };
             let _ = io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
@@ -192,7 +215,13 @@ impl Stage {
         let mut relay = Child::start(&["bench-relay", "--to", &far], &folder.join("relay.log"))?;
         let relay_port = relay.first_line()?.parse().map_err(io::Error::other)?;
         let ca = (args.profile == Profile::Tls).then_some(ca);
-        let plan = GatewayPlan { calls: args.calls.into(), model_port, ca: ca.as_deref(), is_pcm };
+        let plan = GatewayPlan {
+            calls: args.calls.into(),
+            model_port,
+            ca: ca.as_deref(),
+            is_pcm,
+            callers: Callers::Phones,
+        };
         let gateway = plan.start(folder)?;
         Ok(Self { gateway, relay, relay_port, orders, ready, load: Some(load) })
     }
@@ -292,7 +321,7 @@ fn wait(span: Duration, bar: &ProgressBar) {
     }
 }
 
-fn json(bench: &Bench) -> String {
+fn json(bench: &impl Serialize) -> String {
     serde_json::to_string_pretty(bench).expect("numbers are JSON") + "\n"
 }
 
@@ -301,7 +330,7 @@ fn table(bench: &Bench) -> String {
     let name = match bench.profile {
         Profile::Ulaw => "µ-law end to end",
         Profile::Tls => "µ-law end to end, TLS to the model",
-        Profile::Pcm => "µ-law to 24 kHz PCM and back",
+        Profile::Pcm | Profile::Webrtc => "µ-law to 24 kHz PCM and back",
     };
     let number = |gateway: f64, relay: f64| format!("{gateway:>10.0}{relay:>10.0}{:>9.2}", gateway / relay);
     let latency = |of: Latency| format!("{:>6.2} / {:>6.2} / {:>6.2} ms", of.p50_ms, of.p99_ms, of.p999_ms);

@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 
-use bytes::Bytes;
 use clap::Args;
 use patchbay_core::Format;
 
 use super::call::{CallPlan, place, show_progress, table};
 use super::folder::Folder;
+use super::speech::speech;
 use crate::config::{Config, Origin, Sources};
 use crate::gateway::Gateway;
 use crate::log;
@@ -18,8 +18,6 @@ use crate::log;
 pub(super) const EXAMPLE: &str = "Examples:\n  patchbay demo\n  PATCHBAY_DEMO_EXIT=1 patchbay demo\n\n\
 With PATCHBAY_DEMO_EXIT=1 it ends after the call: exit code 0 only if speech came back.";
 
-/// What the simulated caller says: "What time do you close on Sundays?" (fixtures/README.md).
-const SPEECH: &[u8] = include_bytes!("../../../../fixtures/audio/caller-short.wav");
 /// Where people expect a page.
 const PORT: u16 = 8080;
 
@@ -92,7 +90,7 @@ fn sources(port: u16, database: &Path) -> Sources {
 /// Places the call and prints what was heard and when. True if speech came back.
 async fn call(webhook: &str) -> bool {
     println!("A phone call, simulated: POST {webhook}");
-    let plan = CallPlan::new(webhook, speech());
+    let plan = CallPlan::new(webhook, speech(Format::PCMU).into());
     let bar = super::call::bar(&plan, !std::io::stderr().is_terminal());
     let placed = place(&plan, |caller| show_progress(&bar, caller)).await;
     bar.finish_and_clear();
@@ -106,20 +104,6 @@ async fn call(webhook: &str) -> bool {
             false
         }
     }
-}
-
-/// The embedded WAV as the telephone sends it.
-fn speech() -> Bytes {
-    let mut reader = hound::WavReader::new(SPEECH).expect("the embedded WAV is a WAV");
-    let rate_hz = reader.spec().sample_rate;
-    let samples = reader.samples::<i16>().map(|sample| sample.expect("the embedded WAV is PCM16"));
-    let pcm: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
-    let mut codec =
-        patchbay_codec::transcoder(Format::l16(rate_hz), Format::PCMU).expect("PCM16 to a telephone");
-    let mut ulaw = Vec::new();
-    codec.push(&pcm, &mut ulaw).expect("PCM16 is never refused");
-    codec.finish(&mut ulaw);
-    ulaw.into()
 }
 
 fn failed(error: &dyn std::fmt::Display) -> ExitCode {

@@ -44,6 +44,15 @@ pub fn read_l16_24k(path: &Path) -> Result<Vec<u8>, WavError> {
     Ok(convert(samples, rate_hz, Format::L16_24K))
 }
 
+/// Reads a WAV that is in the program.
+///
+/// # Errors
+/// [`WavError`].
+pub fn read_embedded(file: &[u8], format: Format) -> Result<Vec<u8>, WavError> {
+    let (samples, rate_hz) = read_from(WavReader::new(file)?)?;
+    Ok(convert(samples, rate_hz, format))
+}
+
 /// Writes µ-law at 8 kHz as PCM16.
 ///
 /// # Errors
@@ -76,7 +85,10 @@ fn is_loud(frame: &[u8]) -> bool {
 
 /// Mono samples and their rate.
 fn read(path: &Path) -> Result<(Vec<i16>, u32), WavError> {
-    let mut reader = WavReader::open(path)?;
+    read_from(WavReader::open(path)?)
+}
+
+fn read_from<R: std::io::Read>(mut reader: WavReader<R>) -> Result<(Vec<i16>, u32), WavError> {
     let spec = reader.spec();
     if !(1..=2).contains(&spec.channels) || !(8_000..=192_000).contains(&spec.sample_rate) {
         return Err(WavError::Unsupported);

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::child::Child;
+use super::child::{CALLER_KEY, Child};
 use crate::cli::call::{Verb, verbs};
 
 /// How long the gateway may take to come up.
@@ -22,23 +22,36 @@ pub(super) struct GatewayPlan<'p> {
     pub(super) ca: Option<&'p Path>,
     /// Whether audio is transcoded to 24 kHz PCM.
     pub(super) is_pcm: bool,
+    pub(super) callers: Callers,
+}
+
+/// Who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Callers {
+    Phones,
+    /// Over WebRTC, with a key.
+    Browsers,
 }
 
 impl GatewayPlan<'_> {
     fn config(&self, listen: SocketAddr, admin: SocketAddr) -> String {
-        let Self { calls, model_port, ca, is_pcm } = self;
+        let Self { calls, model_port, ca, is_pcm, callers } = self;
         let calls = calls + 16;
         let (scheme, ca) = match ca {
             Some(path) => ("https", format!("ca_file = {:?}\n", path.display().to_string())),
             None => ("http", String::new()),
         };
         let audio = if *is_pcm { "pcm" } else { "auto" };
+        let key = match callers {
+            Callers::Phones => "",
+            Callers::Browsers => "[tenants.default]\napi_key = { env = \"BENCH_CALLER_KEY\" }\n\n",
+        };
         format!(
             "[server]\nlisten = \"{listen}\"\nadmin_listen = \"{admin}\"\nlog_level = \"warn\"\n\n\
              [limits]\ncalls_max = {calls}\ncalls_started_per_second_max = 10000\nconnections_per_user_max = 10000\n\
              requests_per_minute_max = 100000\nsockets_max = {sockets}\n\n\
              [providers.bench]\nkind = \"openai\"\nbase_url = \"{scheme}://localhost:{model_port}/v1\"\n{ca}\
-             key = {{ env = \"BENCH_KEY\" }}\n\n\
+             key = {{ env = \"BENCH_KEY\" }}\n\n{key}\
              [tenants.default.limits]\ncalls_max = {calls}\nstarts_per_minute_max = 100000\n\n\
              [tenants.default.routes.default]\nprovider = \"bench\"\ngreeting = \"\"\naudio = \"{audio}\"\n",
             sockets = calls * 2 + 64,
@@ -57,7 +70,7 @@ impl GatewayPlan<'_> {
         let began = Instant::now();
         loop {
             if TcpStream::connect(address).is_ok() {
-                return Ok(Gateway { child, address });
+                return Ok(Gateway { child, address, caller_key: CALLER_KEY.to_owned() });
             }
             if child.has_ended() || began.elapsed() > UP_WITHIN {
                 let said = std::fs::read_to_string(&log).unwrap_or_default();
@@ -71,7 +84,9 @@ impl GatewayPlan<'_> {
 /// A running gateway.
 pub(super) struct Gateway {
     pub(super) child: Child,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
+    /// What browsers show.
+    pub(super) caller_key: String,
 }
 
 impl Gateway {

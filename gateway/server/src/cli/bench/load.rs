@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use patchbay_core::Format;
 use tokio_rustls::rustls::{ServerConfig, ServerConnection};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::end::End;
 use super::flow::{Flow, ULAW_FRAME, noise, number};
+use super::message::{encode, field, mark, switching};
 use super::tally::{Latency, Tally};
+use crate::cli::speech::speech;
 
 /// What a message carries.
 const FRAME: Duration = Duration::from_millis(20);
@@ -35,6 +35,8 @@ pub(super) enum Through {
 pub(super) enum Order {
     /// A caller whose stream is open, for the model end that was reported last.
     Caller { socket: std::net::TcpStream, call: usize, sid: String },
+    /// Whoever calls there is played by somebody else.
+    Elsewhere(usize),
     /// Let the callers and models of these calls speak, or nobody.
     Speak(Option<Through>),
     /// Measure latency of these from now on.
@@ -59,13 +61,27 @@ pub(super) struct Heard {
 pub(super) enum ModelFrame {
     Ulaw,
     Pcm24,
+    /// PCM of somebody who speaks.
+    Speech24,
 }
 
 impl ModelFrame {
     fn bytes(self) -> usize {
         match self {
             Self::Ulaw => ULAW_FRAME,
-            Self::Pcm24 => 960,
+            Self::Pcm24 | Self::Speech24 => 960,
+        }
+    }
+
+    /// What is said over and over: whole frames.
+    fn sound(self) -> Vec<u8> {
+        match self {
+            Self::Ulaw | Self::Pcm24 => noise(self.bytes()),
+            Self::Speech24 => {
+                let mut sound = speech(Format::L16_24K);
+                sound.truncate(sound.len() / self.bytes() * self.bytes());
+                sound
+            }
         }
     }
 }
@@ -74,6 +90,8 @@ struct Call {
     through: Through,
     model: End,
     caller: Option<End>,
+    /// The call has a caller, here or elsewhere.
+    is_joined: bool,
     stage: Stage,
     sid: String,
     marks: Vec<Vec<u8>>,
@@ -137,7 +155,7 @@ impl Load {
             speaking: None,
             tallies,
             epoch: Instant::now(),
-            model_audio: noise(model_frame.bytes()),
+            model_audio: model_frame.sound(),
             caller_audio: noise(ULAW_FRAME),
             scratch: vec![0; 64 * 1024],
             message: Vec::new(),
@@ -182,6 +200,10 @@ impl Load {
     fn obey(&mut self, order: Order) -> io::Result<()> {
         match order {
             Order::Caller { socket, call, sid } => self.join(call, socket, sid),
+            Order::Elsewhere(call) => {
+                self.calls[call].is_joined = true;
+                Ok(())
+            }
             Order::Speak(through) => {
                 self.speaking = through;
                 Ok(())
@@ -206,6 +228,7 @@ impl Load {
         self.poll.registry().register(&mut socket, Token(FIRST_END + 2 * call + 1), Interest::READABLE)?;
         let joined = &mut self.calls[call];
         joined.caller = Some(End::new(socket, None, true));
+        joined.is_joined = true;
         joined.sid = sid;
         Ok(())
     }
@@ -239,7 +262,7 @@ impl Load {
             *next += 1;
             // Consecutive slots belong to a caller and to the model of a call half the list away.
             let call = if slot.is_multiple_of(2) { at } else { (at + calls / 2) % calls };
-            if self.calls[call].through == through && self.calls[call].caller.is_some() {
+            if self.calls[call].through == through && self.calls[call].is_joined {
                 if slot.is_multiple_of(2) { self.speak_as_caller(call) } else { self.speak_as_model(call) }
             }
         }
@@ -287,7 +310,9 @@ impl Load {
             self.text,
             r#"{{"type":"response.output_audio.delta","event_id":"event_{nth}","response_id":"resp_1","item_id":"item_1","output_index":0,"content_index":0,"delta":""#
         );
-        encode(&self.model_audio, &mut self.text);
+        let bytes = self.model_frame.bytes();
+        let at = nth as usize * bytes % self.model_audio.len();
+        encode(&self.model_audio[at..at + bytes], &mut self.text);
         self.text.extend_from_slice(b"\"}");
         call.model.queue_text(&self.text);
         let _ = call.model.flush();
@@ -322,6 +347,7 @@ impl Load {
                 through,
                 model: End::new(socket, tls, false),
                 caller: None,
+                is_joined: false,
                 stage,
                 sid: String::new(),
                 marks: Vec::new(),
@@ -412,38 +438,4 @@ impl Load {
     fn now_us(&self) -> u32 {
         self.epoch.elapsed().as_micros() as u32
     }
-}
-
-fn encode(audio: &[u8], text: &mut Vec<u8>) {
-    let start = text.len();
-    text.resize(start + audio.len().div_ceil(3) * 4, 0);
-    STANDARD.encode_slice(audio, &mut text[start..]).expect("the size was computed");
-}
-
-/// The base64 or name behind `key`, up to the quote.
-fn field<'m>(message: &'m [u8], key: &[u8]) -> Option<&'m [u8]> {
-    let start = memchr::memmem::find(message, key)? + key.len();
-    let end = memchr::memchr(b'"', &message[start..])? + start;
-    Some(&message[start..end])
-}
-
-fn mark(name: &[u8], sid: &str, sequence: u64) -> Vec<u8> {
-    let name = String::from_utf8_lossy(name);
-    format!(
-        r#"{{"event":"mark","sequenceNumber":"{}","streamSid":"{sid}","mark":{{"name":"{name}"}}}}"#,
-        sequence + 1
-    )
-    .into_bytes()
-}
-
-fn switching(head: &str) -> String {
-    let key = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("sec-websocket-key").then(|| value.trim())
-    });
-    let accept = derive_accept_key(key.unwrap_or_default().as_bytes());
-    format!(
-        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-         sec-websocket-accept: {accept}\r\n\r\n"
-    )
 }
