@@ -29,6 +29,8 @@ pub struct PeerPlan {
     pub key: Option<String>,
     /// What to say: PCM16 at 48 kHz.
     pub says: Bytes,
+    /// The one format that it offers: Opus or PCMU.
+    pub format: Format,
     /// How long to listen in all.
     pub listens: Duration,
     /// Of a hundred packets that it would send, so many are left out.
@@ -52,6 +54,7 @@ impl PeerPlan {
             path: "/v1/realtime/calls".into(),
             key: None,
             says,
+            format: Format::OPUS,
             listens,
             loses_percent: 0,
             over_tcp: false,
@@ -144,7 +147,8 @@ impl Peer {
             .set_rtp_mode(true)
             .set_stats_interval(Some(Duration::from_secs(1)))
             .clear_codecs()
-            .enable_opus(true, false)
+            .enable_opus(plan.format == Format::OPUS, false)
+            .enable_pcmu(plan.format == Format::PCMU, false)
             .build(Instant::now());
         let began = Instant::now();
         let mut changes = rtc.sdp_api();
@@ -174,7 +178,7 @@ impl Peer {
         rtc.add_local_candidate(candidate.map_err(rtc_error)?);
         let parsed = SdpAnswer::from_sdp_string(&(kept.join("\r\n") + "\r\n")).map_err(rtc_error)?;
         rtc.sdp_api().accept_answer(pending, parsed).map_err(rtc_error)?;
-        let decoding = patchbay_codec::transcoder(Format::OPUS, Format::L16_8K);
+        let decoding = patchbay_codec::transcoder(plan.format, Format::L16_8K);
         Ok(Self {
             rtc,
             udp,
@@ -199,7 +203,8 @@ impl Peer {
             }
             self.step(Instant::now() + Duration::from_millis(20)).await?;
         }
-        let packets = opus(&plan.says);
+        let packets = packets(&plan.says, plan.format);
+        let ticks = if plan.format == Format::OPUS { 960 } else { 160 };
         let mut restart_at = plan.restarts_after.map(|after| Instant::now() + after);
         let (start, mut seq) = (Instant::now(), 0_u64);
         while start.elapsed() < plan.listens && !self.report.was_closed {
@@ -212,7 +217,7 @@ impl Peer {
                 .unwrap_or(&packets[packets.len() - 1]);
             // A fixed pattern, so that a test sees the same each time.
             if seq * 37 % 100 >= u64::from(plan.loses_percent) {
-                self.write(seq, packet);
+                self.write(seq, seq * ticks, packet);
             }
             seq += 1;
             self.say_texts(plan);
@@ -230,11 +235,11 @@ impl Peer {
         Ok(self.report)
     }
 
-    fn write(&mut self, seq: u64, packet: &[u8]) {
+    fn write(&mut self, seq: u64, time: u64, packet: &[u8]) {
         let Some(pt) = self.payload_type() else { return };
         let mut direct = self.rtc.direct_api();
         if let Some(stream) = direct.stream_tx_by_mid(self.audio, None) {
-            let time = u32::try_from(seq * 960 % (1 << 32)).unwrap_or_default();
+            let time = u32::try_from(time % (1 << 32)).unwrap_or_default();
             stream.write_rtp(RtpWrite::new(pt, seq.into(), time, Instant::now(), packet).marker(seq == 0));
         }
     }
@@ -366,13 +371,18 @@ impl Peer {
 }
 
 /// The recording in packets, and one of silence behind it.
-fn opus(pcm: &[u8]) -> Vec<Vec<u8>> {
-    let Some(mut encoding) = patchbay_codec::transcoder(Format::L16_48K, Format::OPUS) else {
+fn packets(pcm: &[u8], format: Format) -> Vec<Vec<u8>> {
+    let Some(mut encoding) = patchbay_codec::transcoder(Format::L16_48K, format) else {
         return Vec::new();
     };
     encoding.expect_loss(100);
     let (mut packets, mut out) = (Vec::new(), Vec::new());
     let silence = vec![0; 1_920 * 5];
+    if format != Format::OPUS {
+        let all = [pcm, &silence].concat();
+        let _ = encoding.push(&all, &mut out);
+        return out.chunks_exact(160).map(<[u8]>::to_vec).collect();
+    }
     for piece in pcm.chunks(1_920).chain(silence.chunks(1_920)) {
         out.clear();
         if encoding.push(piece, &mut out).is_ok() && !out.is_empty() {

@@ -47,3 +47,24 @@ fn towards_model(target: Target<'_>, format: Format) -> Format {
     let is_narrow = format == Format::PCMU && target.route.audio == AudioChoice::Auto;
     if is_narrow { Format::PCMU } else { model_format(target) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    #[test]
+    fn opus_costs_units_and_what_passes_through_costs_none() {
+        let units = |audio: &str, format| {
+            let mut sources = Sources::default();
+            sources.set("OPENAI_API_KEY", "sk-x");
+            sources.set("PATCHBAY__TENANTS__DEFAULT__ROUTES__DEFAULT__AUDIO", audio);
+            let config = Config::parse(&sources).unwrap();
+            let (tenant, route, provider) = config.route("default", "default").unwrap();
+            web_units(Target { tenant: &tenant, route: &route, provider: &provider }, format)
+        };
+        assert_eq!(units("auto", Format::OPUS), OPUS_UNITS);
+        assert_eq!(units("auto", Format::PCMU), 0, "the model takes what the browser sends");
+        assert!((1..OPUS_UNITS).contains(&units("pcm", Format::PCMU)));
+    }
+}
