@@ -12,10 +12,12 @@ use crate::leg::{Command, Event, Leg, LegError, Outbox, Wire};
 use crate::redial::Redial;
 use crate::side::{Side, State};
 use crate::turn::Turn;
-use crate::{Frame, Instant, LegId, MediaTime, TranscoderFactory};
+use crate::{Instant, LegId, TranscoderFactory};
 
 #[path = "call/aside.rs"]
 mod aside;
+#[path = "call/carrying.rs"]
+mod carrying;
 #[path = "call/ending.rs"]
 mod ending;
 #[path = "call/exchange.rs"]
@@ -172,9 +174,10 @@ impl Call {
         let unsettled = self.unsettled.first().map(|cut| cut.until);
         let (dead_air, caller) = (self.dead_air.poll_timeout(), self.caller_deadline());
         let own = [leaving, paced, ending, dead_air, self.redial_at, caller, unsettled];
+        let placed = self.sides.iter().filter_map(|side| side.playout.placed_at());
         let renewal = self.renewal.poll_timeout();
         let call_max = self.started.map(|at| at + self.config.limits.call_max);
-        legs.chain(own.into_iter().flatten()).chain(renewal).chain(call_max).min()
+        legs.chain(own.into_iter().flatten()).chain(placed).chain(renewal).chain(call_max).min()
     }
 
     /// Whether the shell should read the transport of `leg`: not while more of its speech is queued than allowed, or is to be
@@ -280,7 +283,16 @@ impl Call {
             }
             Event::SpeechStopped if self.sides[side].caps.answers => self.dead_air.owe(now),
             Event::ResponseEnded { .. } => self.dead_air.settle(),
-            Event::DtmfReceived(_) if interrupts => self.interrupt(side, now, out),
+            Event::DtmfReceived(key) => {
+                if interrupts {
+                    self.interrupt(side, now, out);
+                }
+                if verdict == Verdict::Pass {
+                    self.command(1 - side, Command::Press(*key), now, out);
+                }
+            }
+            Event::Withdrawn if !self.is_announcing(now) => self.interrupt(1 - side, now, out),
+            Event::MarkPlaced(mark) => self.sides[1 - side].playout.place_mark(*mark),
             Event::Interrupted if !self.is_announcing(now) => self.interrupt(side, now, out),
             Event::Played { utterance, so_far } => self.sides[side].playout.played(*utterance, *so_far, now),
             Event::ListenerCut { utterance, heard } => {
@@ -307,39 +319,6 @@ impl Call {
         }
         self.commands = commands;
         verdict
-    }
-
-    /// Audio from one side goes into the other side's playout. It leaves in [`pump`](Self::pump).
-    fn carry(&mut self, from: usize, frame: Frame, now: Instant, out: &mut Vec<Output>) {
-        self.tap_said(from, &frame, now, out);
-        if self.phase != Phase::Live {
-            return;
-        }
-        if frame.utterance.is_some() {
-            self.speech_came(1 - from, now, out);
-        }
-        let listener = &mut self.sides[1 - from];
-        if !listener.carry(frame, self.transcoders) {
-            out.push(Output::Fact(Fact::FrameLost { leg: listener.id }));
-        }
-    }
-
-    /// Live audio from one side will not come: the other hears something that stands in for it.
-    fn conceal(&mut self, from: usize, span: MediaTime, next: Option<&[u8]>) {
-        let source = self.sides[from].caps.ingress;
-        self.sides[1 - from].conceal((source, span), next, self.transcoders);
-    }
-
-    /// The answer has come: prompts give way to it, and the silence is over.
-    fn speech_came(&mut self, listener: usize, now: Instant, out: &mut Vec<Output>) {
-        self.redial.answered();
-        if std::mem::take(&mut self.prompted) {
-            self.sides[listener].playout.drop_prompts();
-        }
-        if let Some(awaited) = self.dead_air.answered() {
-            let after_us = u64::try_from(now.saturating_since(awaited).as_micros()).unwrap_or(u64::MAX);
-            out.push(Output::Fact(Fact::Answered { after_us }));
-        }
     }
 
     /// What the listener has not heard will never be said. The order is the promise: silence the listener first.

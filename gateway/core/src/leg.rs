@@ -260,6 +260,10 @@ pub enum Event {
     },
     /// The listener wants silence.
     Interrupted,
+    /// The peer takes back what it said and was not heard yet.
+    Withdrawn,
+    /// The peer put a mark of its own behind all that it has said so far: answered by [`Command::EchoMark`].
+    MarkPlaced(u32),
     /// The formats of [`Leg::caps`] are others from here on.
     Renegotiated,
     /// The leg is gone. The last event of a leg.
@@ -299,6 +303,15 @@ pub enum Command {
     },
     /// Pass this on to the peer if it speaks that API; else nothing.
     Tell(Told),
+    /// A mark that the peer placed is over ([`Event::MarkPlaced`]): tell it, if it wants to know.
+    EchoMark {
+        /// As it was placed.
+        mark: u32,
+        /// Whether the other side heard all that stands before it, or it was cut.
+        played: bool,
+    },
+    /// The other side pressed this key: tell the peer, if it wants to know.
+    Press(char),
     /// End the leg politely and close its transport.
     Hangup {
         /// Close code for the transport.

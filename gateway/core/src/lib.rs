@@ -14,6 +14,7 @@ mod ledger;
 mod leg;
 mod limit;
 mod packet;
+mod placed;
 mod play_head;
 mod playout;
 mod price;

@@ -69,6 +69,14 @@ impl PlayHead {
         stretch.map_or(Instant::ZERO, |stretch| stretch.reaches(position))
     }
 
+    /// When the ideal listener has played all before `position`, of what was sent.
+    #[must_use]
+    pub fn played_at(&self, position: MediaTime) -> Instant {
+        let later = self.stretches.partition_point(|stretch| stretch.from < position);
+        let stretch = self.stretches.get(later.saturating_sub(1));
+        stretch.map_or(Instant::ZERO, |stretch| stretch.reaches(position))
+    }
+
     /// How much later the real listener is, as last measured.
     #[must_use]
     pub fn delay(&self) -> Duration {

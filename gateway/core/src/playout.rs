@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::ledger::Ledger;
+use crate::placed::Placed;
 use crate::play_head::PlayHead;
 use crate::{Cut, Frame, Instant, MarkId, MediaTime, Pacing, UtteranceId};
 
@@ -45,6 +46,8 @@ pub struct Playout {
     next_mark: MarkId,
     /// Position of the last mark asked for.
     marked: MediaTime,
+    /// The speaker's own marks.
+    placed: Placed,
     /// Every utterance up to this one was cut.
     tombstone: Option<UtteranceId>,
     newest: Option<UtteranceId>,
@@ -67,6 +70,7 @@ impl Playout {
             marks: VecDeque::new(),
             next_mark: MarkId { generation: 0, seq: 0 },
             marked: MediaTime::ZERO,
+            placed: Placed::default(),
             tombstone: None,
             newest: None,
             speaking: false,
@@ -145,11 +149,13 @@ impl Playout {
         Some(frame)
     }
 
-    /// A mark to send after the frames polled so far, when one is due: about every 200 ms, and at the end of speech.
+    /// A mark to send after the frames polled so far, when one is due: about every 200 ms, at the end of speech, and where
+    /// the speaker put one of its own.
     pub fn poll_mark(&mut self) -> Option<MarkId> {
         let since = self.head.sent().saturating_sub(self.marked);
         let at_end = self.queue.is_empty() && !self.speaking && !since.is_zero();
-        if !self.echoes_marks || !(since >= MARK_EVERY || at_end) {
+        let at_placed = self.placed.is_one_within(self.marked, self.head.sent());
+        if !self.echoes_marks || !(since >= MARK_EVERY || at_end || at_placed) {
             return None;
         }
         let mark = self.next_mark;
@@ -184,6 +190,36 @@ impl Playout {
         true
     }
 
+    /// The speaker puts a mark of its own behind all that it has said so far.
+    pub fn place_mark(&mut self, mark: u32) {
+        self.placed.place(mark, self.head.sent() + self.queued);
+    }
+
+    /// The next of the speaker's marks that is over, and whether the listener heard all before it.
+    pub fn poll_placed(&mut self, now: Instant) -> Option<(u32, bool)> {
+        if let Some(mark) = self.placed.take_voided() {
+            return Some((mark, false));
+        }
+        self.placed_at().filter(|at| *at <= now)?;
+        self.placed.reach().map(|mark| (mark, true))
+    }
+
+    /// When the listener is at the speaker's next mark: once its own echo from there has come, or a second after the clock
+    /// says so. Nothing while what stands before the mark has still to leave.
+    #[must_use]
+    pub fn placed_at(&self) -> Option<Instant> {
+        let position = self.placed.next()?;
+        if let Pacing::Live { .. } = self.pacing {
+            return self.queue.is_empty().then_some(Instant::ZERO);
+        }
+        if position > self.head.sent() {
+            return None;
+        }
+        let played = self.head.played_at(position) + self.head.delay();
+        let is_unconfirmed = self.marks.front().is_some_and(|(_, unconfirmed)| *unconfirmed <= position);
+        Some(if is_unconfirmed { played + ECHO_GRACE } else { played })
+    }
+
     /// The listener says that it has played `so_far` of `utterance`. Like an echo, it moves the head downward only.
     pub fn played(&mut self, utterance: UtteranceId, so_far: MediaTime, now: Instant) {
         if let Some(position) = self.ledger.position_of(utterance, so_far) {
@@ -213,6 +249,7 @@ impl Playout {
         let cuts = self.ledger.cut(self.heard(now));
         self.queue.clear();
         self.queued = MediaTime::ZERO;
+        self.placed.void();
         self.tombstone = self.newest;
         self.speaking = false;
         self.void_marks();
@@ -222,8 +259,10 @@ impl Playout {
 
     /// Drops queued frames that belong to no utterance (prompts): real speech has come.
     pub fn drop_prompts(&mut self) {
+        let before = self.queued;
         self.queue.retain(|f| f.utterance.is_some());
         self.queued = self.queue.iter().fold(MediaTime::ZERO, |sum, f| sum + f.duration);
+        self.placed.shorten(self.head.sent(), before.saturating_sub(self.queued));
     }
 
     /// Whether the listener has, or will get, something to play. One that does not echo its marks is believed to be
@@ -467,6 +506,54 @@ mod tests {
         }
         let cuts = playout.cut_by_listener(UtteranceId(50), ms(50), at(100_000));
         assert_eq!(cuts, [], "of half a minute ago");
+    }
+
+    fn placed(playout: &mut Playout, now: Instant) -> Vec<(u32, bool)> {
+        std::iter::from_fn(|| playout.poll_placed(now)).collect()
+    }
+
+    #[test]
+    fn a_speakers_mark_is_over_when_all_before_it_has_played() {
+        let mut playout = Playout::new(KEPT, false);
+        playout.place_mark(1);
+        assert_eq!(placed(&mut playout, at(0)), [(1, true)], "nothing stands before it");
+        playout.enqueue(frame(1, 500)).unwrap();
+        playout.place_mark(2);
+        playout.enqueue(frame(1, 500)).unwrap();
+        playout.place_mark(3);
+        assert_eq!(playout.placed_at(), None, "nothing has left");
+        drain(&mut playout, at(100));
+        assert_eq!(playout.placed_at(), Some(at(600)));
+        assert_eq!(placed(&mut playout, at(599)), []);
+        assert_eq!(placed(&mut playout, at(600)), [(2, true)]);
+        playout.played(UtteranceId(1), ms(600), at(900));
+        assert_eq!(playout.placed_at(), Some(at(1_300)), "the listener is 200 ms late");
+    }
+
+    #[test]
+    fn a_speakers_mark_waits_for_the_echo_of_a_listener_that_echoes_but_not_for_ever() {
+        let mut playout = Playout::new(SPEECH, true);
+        playout.enqueue(frame(1, 60)).unwrap();
+        playout.place_mark(7);
+        playout.poll_frame(at(0)).unwrap();
+        let mark = playout.poll_mark().expect("one of ours stands there too");
+        assert_eq!(placed(&mut playout, at(200)), []);
+        assert_eq!(playout.placed_at(), Some(at(1_060)));
+        assert!(playout.mark_reached(mark, at(210)));
+        assert_eq!(placed(&mut playout, at(210)), [(7, true)]);
+    }
+
+    #[test]
+    fn speakers_marks_beyond_a_cut_are_void_and_one_behind_a_dropped_prompt_is_not_late() {
+        let mut playout = Playout::new(SPEECH, false);
+        playout.enqueue(live(1_000)).unwrap();
+        playout.place_mark(1);
+        playout.drop_prompts();
+        assert_eq!(placed(&mut playout, at(0)), [(1, true)]);
+        playout.enqueue(frame(1, 100)).unwrap();
+        playout.place_mark(2);
+        playout.cut(at(10));
+        assert_eq!(placed(&mut playout, at(10)), [(2, false)]);
     }
 
     #[test]

@@ -230,7 +230,7 @@ impl Leg for Parrot {
             // It has no memory that could be cut.
             (Command::Truncate(cut), _) => self.tell(|words, out| words.truncated(&cut, out), out),
             (Command::Tell(told), Phase::Up) => self.told(&told, now, out),
-            (Command::Mark(_) | Command::Tell(_), _) => {}
+            (Command::Mark(_) | Command::Tell(_) | Command::EchoMark { .. } | Command::Press(_), _) => {}
             (Command::Play(_) | Command::Respond { .. }, Phase::Waiting) => {}
         }
         self.speak(now, out);

@@ -402,7 +402,7 @@ impl Leg for Realtime {
         }
         match command {
             Command::Play(frame) => self.play(&frame, out),
-            Command::Mark(_) => {}
+            Command::Mark(_) | Command::EchoMark { .. } | Command::Press(_) => {}
             Command::Tell(told) => self.tell(&told, now, out),
             Command::Flush => self.flush(out),
             Command::Cancel => self.cancel(out),

@@ -263,7 +263,9 @@ impl Leg for Twilio {
                 | Command::Cancel
                 | Command::Truncate(_)
                 | Command::Respond { .. }
-                | Command::Tell(_),
+                | Command::Tell(_)
+                | Command::EchoMark { .. }
+                | Command::Press(_),
                 _,
             ) => {}
         }

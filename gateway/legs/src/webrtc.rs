@@ -202,7 +202,7 @@ impl Leg for WebRtc {
                 self.is_playing = false;
                 self.client.iter_mut().for_each(|client| client.cleared(out));
             }
-            (Command::Mark(_), Phase::Up) => {}
+            (Command::Mark(_) | Command::EchoMark { .. } | Command::Press(_), Phase::Up) => {}
             (Command::Tell(told), Phase::Up) => {
                 self.client.iter_mut().for_each(|client| client.on_told(&told, out));
             }

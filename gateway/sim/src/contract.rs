@@ -119,7 +119,7 @@ type Lived = (Vec<Wire>, Vec<Event>, bool);
 fn command(caps: Caps, random: &mut Random) -> Command {
     let utterance = UtteranceId(random.below(4).into());
     let span = |random: &mut Random| MediaTime::from_ms(random.below(2_000).into());
-    match random.below(60) {
+    match random.below(64) {
         0..=24 => Command::Play(frame(caps, random)),
         25..=34 => {
             Command::Mark(MarkId { generation: random.below(3).into(), seq: random.below(100).into() })
@@ -139,6 +139,8 @@ fn command(caps: Caps, random: &mut Random) -> Command {
         57..=58 => {
             Command::Respond { instructions: (random.below(2) == 0).then(|| "Be \"brief\".\n".into()) }
         }
+        59..=61 => Command::EchoMark { mark: random.below(6).into(), played: random.below(2) == 0 },
+        62 => Command::Press(char::from(random.byte() & 0x7F)),
         _ => Command::Hangup { code: 1000 },
     }
 }

@@ -11,6 +11,7 @@ impl Call {
         for index in [CALLER, CALLEE] {
             self.pump_towards(index, now, out);
             self.bound_live_queue(index, out);
+            self.echo_marks(index, now, out);
         }
         self.watch_dryness(now);
         self.finish_ending(now, out);
