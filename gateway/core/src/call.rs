@@ -358,9 +358,11 @@ impl Call {
         if both_up && self.config.greets && !self.greeted {
             self.greeted = true;
             self.ask_callee(self.config.greeting.clone(), now, out);
-        } else if side == CALLER && self.config.greets && !self.greeted {
-            // The model is not there yet: the caller must not wait in silence.
+        } else if side == CALLER && self.sides[CALLEE].state != State::Up {
+            // Whoever answers is not there yet: the caller must not wait in silence.
             self.dead_air.owe(now);
+        } else if side == CALLEE && !self.turn.owes_answer() {
+            self.dead_air.settle();
         }
     }
 
