@@ -284,14 +284,17 @@ impl Call {
             Event::SpeechStopped if self.sides[side].caps.answers => self.dead_air.owe(now),
             Event::ResponseEnded { .. } => self.dead_air.settle(),
             Event::DtmfReceived(key) => {
-                if interrupts {
+                if interrupts && side == CALLER {
                     self.interrupt(side, now, out);
                 }
                 if verdict == Verdict::Pass {
                     self.command(1 - side, Command::Press(*key), now, out);
                 }
             }
-            Event::Withdrawn if !self.is_announcing(now) => self.interrupt(1 - side, now, out),
+            Event::Withdrawn if !self.is_announcing(now) => {
+                self.dead_air.settle();
+                self.interrupt(1 - side, now, out);
+            }
             Event::MarkPlaced(mark) => self.sides[1 - side].playout.place_mark(*mark),
             Event::Interrupted if !self.is_announcing(now) => self.interrupt(side, now, out),
             Event::Played { utterance, so_far } => self.sides[side].playout.played(*utterance, *so_far, now),
