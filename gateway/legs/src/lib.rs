@@ -8,10 +8,11 @@ pub mod client_events;
 pub mod ear;
 mod endpoint;
 pub mod shape;
+mod words;
 
 pub use endpoint::{ConfigError, EndpointDef, Media, Open, Transport};
 
-endpoint::endpoints! { browser_ws, parrot, realtime, sideband, twilio, webrtc }
+endpoint::endpoints! { bot_twilio, browser_ws, parrot, realtime, sideband, twilio, webrtc }
 
 /// The endpoint of that kind.
 #[must_use]

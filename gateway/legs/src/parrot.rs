@@ -4,7 +4,7 @@
 //! it notices when the caller begins and stops to speak, by a real detector; it can be cancelled and truncated. To a client of
 //! the realtime API it says all of this in that API's words too.
 
-mod words;
+mod client;
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ear::{Ear, Noticed, Tuning};
-use self::words::Words;
+use self::client::Client;
+use crate::words::Words;
 use crate::{ConfigError, EndpointDef, Media, Transport};
 
 /// The built-in AI.
@@ -73,7 +74,7 @@ pub struct Parrot {
     answer: Option<Answer>,
     /// The next utterance.
     next: u32,
-    words: Option<Words>,
+    client: Option<Client>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,8 +97,8 @@ impl Parrot {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let silence = MediaTime::from_ms(config.silence_ms.max(100).into());
-        let words = config.relays.then(Words::default);
-        Self { phase: Phase::Waiting, hearing: Hearing::new(silence), answer: None, next: 0, words }
+        let client = config.relays.then(Client::default);
+        Self { phase: Phase::Waiting, hearing: Hearing::new(silence), answer: None, next: 0, client }
     }
 
     fn hear(&mut self, frame: &Frame, now: Instant, out: &mut Outbox) {
@@ -134,7 +135,7 @@ impl Parrot {
         let utterance = UtteranceId(self.next);
         self.next = self.next.wrapping_add(1);
         out.event(Event::ResponseStarted);
-        out.event(Event::UtteranceStarted { utterance, item: words::item_of(utterance).into() });
+        out.event(Event::UtteranceStarted { utterance, item: Words::of("parrot").item_of(utterance).into() });
         self.tell(|words, out| words.begun(utterance, text, out), out);
         self.answer = Some(Answer { utterance, audio, sent: 0, next_at: now });
         self.speak(now, out);
@@ -169,8 +170,8 @@ impl Parrot {
 
     /// Says it in words too, if somebody wants them.
     fn tell(&mut self, say: impl FnOnce(&mut Words, &mut Outbox), out: &mut Outbox) {
-        if let Some(words) = &mut self.words {
-            say(words, out);
+        if let Some(client) = &mut self.client {
+            say(&mut client.words, out);
         }
     }
 

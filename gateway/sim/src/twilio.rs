@@ -10,17 +10,15 @@ mod script;
 mod wire;
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use patchbay_core::{Instant, MediaTime, Wire};
+use patchbay_core::{Instant, MediaTime, Payload, Wire};
+use patchbay_legs::bot_twilio::{Saying, Start};
 
 use self::playback::Playback;
 pub use self::playback::{Clear, Echo, Ending, Heard, Log, Span};
 pub use self::script::{Config, Silence, Step};
-use self::wire::{Said, echo, json, message, parse, text};
+use self::wire::{Said, echo, parse, text};
 
 /// A barge-in waits at most this for the speech that it interrupts.
 const BARGE_IN_WITHIN: MediaTime = MediaTime::from_ms(30_000);
@@ -28,7 +26,7 @@ const BARGE_IN_WITHIN: MediaTime = MediaTime::from_ms(30_000);
 /// The double. Feed it wires and time; it writes the wires of Twilio's side.
 pub struct TwilioDouble {
     config: Config,
-    sid_json: String,
+    saying: Saying,
     script: VecDeque<Step>,
     /// Ordinal of the script's first step that is left, when it began, and whether its audio is being said.
     step: usize,
@@ -37,8 +35,6 @@ pub struct TwilioDouble {
     phase: Phase,
     /// Frames of 20 ms that have passed since the opening, sent or not.
     frames: u64,
-    sequence: u64,
-    chunk: u64,
     mouth: Bytes,
     playback: Playback,
     log: Log,
@@ -56,15 +52,13 @@ impl TwilioDouble {
     #[must_use]
     pub fn new(config: Config, script: impl IntoIterator<Item = Step>) -> Self {
         Self {
-            sid_json: json(&config.stream_sid),
+            saying: Saying::new(&config.stream_sid),
             script: script.into_iter().collect(),
             step: 0,
             step_began: MediaTime::ZERO,
             is_saying: false,
             phase: Phase::Idle,
             frames: 0,
-            sequence: 0,
-            chunk: 0,
             mouth: Bytes::new(),
             playback: Playback::new(config.format, config.records),
             log: Log::default(),
@@ -167,16 +161,11 @@ impl TwilioDouble {
             return;
         }
         self.phase = Phase::Streaming { opened_at: now };
-        out.push(text(r#"{"event":"connected","protocol":"Call","version":"1.0.0"}"#));
-        let start = wire::start_part(&self.config, &self.sid_json);
-        self.send("start", &start, out);
+        out.push(Wire::Text(Saying::CONNECTED.into()));
+        let Config { account_sid, call_sid, format, custom_parameters: parameters, .. } = &self.config;
+        let start = Start { account_sid, call_sid, format: *format, parameters };
+        out.push(text(|text| self.saying.start(&start, text)));
         self.run_script(MediaTime::ZERO, out);
-    }
-
-    /// Sends `event` with its part under the same key.
-    fn send(&mut self, event: &str, part: &str, out: &mut Vec<Wire>) {
-        self.sequence += 1;
-        out.push(message(event, self.sequence, &self.sid_json, part));
     }
 
     /// The next 20 ms of the caller.
@@ -189,16 +178,8 @@ impl TwilioDouble {
         let bytes = self.config.format.bytes_for(MediaTime::FRAME).unwrap_or(0);
         let mut frame = self.mouth.split_to(bytes.min(self.mouth.len())).to_vec();
         frame.resize(bytes, self.config.format.silence());
-        self.chunk += 1;
-        let mut part = String::with_capacity(96 + bytes.div_ceil(3) * 4);
-        let _ = write!(
-            part,
-            r#"{{"track":"inbound","chunk":"{}","timestamp":"{timestamp}","payload":""#,
-            self.chunk
-        );
-        STANDARD.encode_string(&frame, &mut part);
-        part.push_str("\"}");
-        self.send("media", &part, out);
+        let payload = Payload::Raw(frame.into());
+        out.push(text(|text| self.saying.media(timestamp, &payload, text)));
     }
 
     fn on_text(&mut self, text: &[u8], now: Instant, out: &mut Vec<Wire>) {
@@ -208,8 +189,8 @@ impl TwilioDouble {
             Some(Said::Media(audio)) => self.playback.enqueue(audio, time, &mut self.log),
             Some(Said::Mark(name)) => self.playback.mark(name),
             Some(Said::Clear) => {
-                let (sequence, sid) = (&mut self.sequence, &self.sid_json);
-                self.playback.clear(time, &mut self.log, &mut |name| echo(name, sequence, sid, out));
+                let saying = &mut self.saying;
+                self.playback.clear(time, &mut self.log, &mut |name| echo(name, saying, out));
             }
             None => self.reject(31951),
         }
@@ -217,8 +198,8 @@ impl TwilioDouble {
     }
 
     fn play_until(&mut self, time: MediaTime, out: &mut Vec<Wire>) {
-        let (sequence, sid) = (&mut self.sequence, &self.sid_json);
-        self.playback.advance(time, &mut self.log, &mut |name| echo(name, sequence, sid, out));
+        let saying = &mut self.saying;
+        self.playback.advance(time, &mut self.log, &mut |name| echo(name, saying, out));
     }
 
     fn reject(&mut self, code: u32) {
@@ -273,8 +254,7 @@ impl TwilioDouble {
                 (self.is_saying || self.is_met(is_met, BARGE_IN_WITHIN, now)) && self.say(audio, now)
             }
             Step::Dtmf(key) => {
-                let key = json(&key.to_string());
-                self.send("dtmf", &format!(r#"{{"track":"inbound_track","digit":{key}}}"#), out);
+                out.push(text(|text| self.saying.dtmf(key, text)));
                 true
             }
             Step::Send(fault) => {
@@ -282,8 +262,8 @@ impl TwilioDouble {
                 true
             }
             Step::HangUp => {
-                let (account, call) = (json(&self.config.account_sid), json(&self.config.call_sid));
-                self.send("stop", &format!(r#"{{"accountSid":{account},"callSid":{call}}}"#), out);
+                let Config { account_sid, call_sid, .. } = &self.config;
+                out.push(text(|text| self.saying.stop(account_sid, call_sid, text)));
                 out.push(Wire::Close { code: 1000, reason: "".into() });
                 self.end(Ending::HungUp, now);
                 true

@@ -1,48 +1,23 @@
-//! The messages of Twilio's side, and what it accepts from ours.
+//! How the messages of Twilio's side leave, and what it accepts from ours.
 
 use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use patchbay_core::{Codec, Wire};
+use bytes::{Bytes, BytesMut};
+use patchbay_core::Wire;
+use patchbay_legs::bot_twilio::Saying;
 use serde::Deserialize;
 
-use super::Config;
-
-/// The part of a `start` message: no `From` or `To` in it, numbers for rate and channels.
-pub(super) fn start_part(config: &Config, sid_json: &str) -> String {
-    let encoding = match config.format.codec {
-        Codec::Pcmu => "audio/x-mulaw",
-        Codec::Pcma => "audio/x-alaw",
-        Codec::L16 => "audio/x-l16",
-        Codec::Opus => "audio/opus",
-    };
-    let rate_hz = config.format.rate_hz;
-    let (account, call) = (json(&config.account_sid), json(&config.call_sid));
-    let parameters = serde_json::to_string(&config.custom_parameters).expect("strings are JSON");
-    format!(
-        r#"{{"streamSid":{sid_json},"accountSid":{account},"callSid":{call},"tracks":["inbound"],"mediaFormat":{{"encoding":"{encoding}","sampleRate":{rate_hz},"channels":1}},"customParameters":{parameters}}}"#,
-    )
+/// One message as it is composed.
+pub(super) fn text(compose: impl FnOnce(&mut BytesMut)) -> Wire {
+    let mut text = BytesMut::new();
+    compose(&mut text);
+    Wire::Text(text.freeze())
 }
 
-pub(super) fn text(message: impl Into<Bytes>) -> Wire {
-    Wire::Text(message.into())
-}
-
-pub(super) fn json(text: &str) -> String {
-    serde_json::to_string(text).expect("a string is JSON")
-}
-
-pub(super) fn message(event: &str, sequence: u64, sid_json: &str, part: &str) -> Wire {
-    text(format!(
-        r#"{{"event":"{event}","sequenceNumber":"{sequence}","streamSid":{sid_json},"{event}":{part}}}"#
-    ))
-}
-
-pub(super) fn echo(name: &str, sequence: &mut u64, sid_json: &str, out: &mut Vec<Wire>) {
-    *sequence += 1;
-    out.push(message("mark", *sequence, sid_json, &format!(r#"{{"name":{}}}"#, json(name))));
+pub(super) fn echo(name: &str, saying: &mut Saying, out: &mut Vec<Wire>) {
+    out.push(text(|text| saying.mark(name, text)));
 }
 
 /// What the gateway may say. A missing, wrong or additional member makes the message invalid (warning 31951).
