@@ -14,6 +14,7 @@ use serde::{Serialize, Serializer};
 
 use crate::credential::api_key::KeyTable;
 
+mod bot;
 mod credentials;
 mod fault;
 mod jwt;
@@ -191,6 +192,11 @@ impl Config {
     pub fn route(&self, tenant: &str, route: &str) -> Option<(Arc<Tenant>, Arc<Route>, Arc<Provider>)> {
         let tenant = self.tenants.get(tenant)?;
         let route = tenant.routes.get(route)?;
+        if let Some(bot) = &route.bot {
+            let configured = tenant.bots.get(bot).cloned();
+            let bot = configured.unwrap_or_else(|| Arc::new(Provider::of_bot(bot, ProviderKind::Bot)));
+            return Some((tenant.clone(), route.clone(), bot));
+        }
         let provider =
             tenant.providers.get(&route.provider).or_else(|| self.providers.get(&route.provider))?;
         Some((tenant.clone(), route.clone(), provider.clone()))

@@ -20,6 +20,7 @@ use crate::scribe::Parties;
 use crate::secret::Secret;
 use crate::transport::{DialSpec, Dialer, PortLimits};
 
+mod bot;
 mod web;
 
 pub use web::{web_call, web_units};
@@ -74,7 +75,7 @@ pub fn phone_call(
         AudioChoice::Auto => Format::PCMU,
         AudioChoice::Pcm => Format::L16_24K,
     };
-    let (callee, aside) = answering(target, format)?;
+    let (callee, aside) = answering(target, format, || bot::CallIds::of_phone(phone))?;
     Ok(CallPlan {
         id: id.into(),
         tenant: target.tenant.name.as_str().into(),
@@ -154,6 +155,10 @@ fn call_config(target: Target<'_>, config: &Config) -> CallConfig {
         announces: is_recorded(target, config) && route.recording.announce,
         ..CallConfig::default()
     };
+    if target.provider.kind == ProviderKind::TwilioBot {
+        // The bot hears the caller, and says itself when it is to be silent.
+        call.barge_in = patchbay_core::BargeIn::Off;
+    }
     call.limits.caller_wait = config.limits.media_token;
     call.limits.detached_max = DETACHED_MAX;
     call.limits.call_max = target.tenant.limits.call_duration_max;
@@ -171,7 +176,14 @@ fn is_recorded(target: Target<'_>, config: &Config) -> bool {
 }
 
 /// Who answers a phone call, and the place of a server that may come to steer it.
-fn answering(target: Target<'_>, format: Format) -> Result<(LegPlan, Option<LegPlan>), PlanError> {
+fn answering(
+    target: Target<'_>,
+    format: Format,
+    ids: impl FnOnce() -> bot::CallIds,
+) -> Result<(LegPlan, Option<LegPlan>), PlanError> {
+    if target.provider.kind == ProviderKind::TwilioBot {
+        return Ok((bot::twilio(target, &ids(), false), None));
+    }
     let leg = |kind: &str, config| LegPlan { kind: kind.into(), config, ingress: format, egress: format };
     if target.provider.kind == ProviderKind::Parrot {
         return Ok((leg("parrot", json!({})), None));
@@ -221,7 +233,7 @@ fn dialect(kind: ProviderKind) -> &'static str {
     match kind {
         ProviderKind::Azure => "azure",
         ProviderKind::AzurePreview => "azure_preview",
-        ProviderKind::OpenAi | ProviderKind::Compatible | ProviderKind::Parrot => "openai",
+        _ => "openai",
     }
 }
 
@@ -236,8 +248,11 @@ fn noise_reduction(choice: NoiseReduction) -> Option<&'static str> {
 /// How the leg of that plan is reached.
 fn opener_of(callee: &LegPlan, target: Target<'_>, config: &Config) -> Result<Opener, PlanError> {
     let (provider, settings) = (target.provider, &callee.config);
-    if provider.kind == ProviderKind::Parrot {
-        return Ok(Opener::Inside);
+    match provider.kind {
+        ProviderKind::Parrot => return Ok(Opener::Inside),
+        ProviderKind::TwilioBot => return bot::dial_as_twilio(provider),
+        ProviderKind::Bot => return Err(PlanError("no bot of that name is configured")),
+        _ => {}
     }
     let leg: realtime::Config =
         serde_json::from_value(settings.clone()).map_err(|_| PlanError("the model refuses its settings"))?;

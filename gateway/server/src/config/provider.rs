@@ -1,5 +1,6 @@
 //! A provider of realtime models.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,6 +38,9 @@ pub struct Provider {
     /// Of one attempt.
     #[serde(rename = "connect_timeout_ms", serialize_with = "as_millis")]
     pub connect_timeout: Duration,
+    /// What a bot is told of every call.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
 }
 
 /// Which dialect a provider speaks.
@@ -55,6 +59,10 @@ pub enum ProviderKind {
     Compatible,
     /// The built-in AI.
     Parrot,
+    /// A bot that speaks Twilio's protocol.
+    TwilioBot,
+    /// A bot that registers with the gateway.
+    Bot,
 }
 
 /// How a key is shown to the provider.
@@ -130,6 +138,7 @@ impl Provider {
             connect_timeout: Duration::from_millis(
                 section.integer("connect_timeout_ms", 100..=10_000).unwrap_or(CONNECT_TIMEOUT_MS),
             ),
+            parameters: BTreeMap::new(),
         };
         provider.check(section);
         Some(provider)
@@ -232,7 +241,7 @@ fn read_model(kind: ProviderKind, section: &mut Section<'_>) -> String {
     let given = section.optional("model", OPENAI_MODEL).map(|model| model.value);
     given.unwrap_or_else(|| match kind {
         ProviderKind::OpenAi => OPENAI_MODEL.into(),
-        ProviderKind::Parrot => String::new(),
+        ProviderKind::Parrot | ProviderKind::TwilioBot | ProviderKind::Bot => String::new(),
         ProviderKind::Azure | ProviderKind::AzurePreview | ProviderKind::Compatible => {
             let what = format!("`{}` lacks its model (at Azure: the name of the deployment)", section.path());
             section.fault(section.place(), what, "write model = \"NAME\"");

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::provider::{Provider, ProviderKind};
 use super::recording::Recording;
-use super::section::{Located, Section, nearest};
+use super::section::{Located, Section, is_name, nearest};
 use crate::twiml;
 
 /// Which model answers, and how.
@@ -17,8 +17,11 @@ pub struct Route {
     /// Its name in the configuration and in addresses.
     #[serde(skip)]
     pub name: String,
-    /// Name of the provider; it exists.
+    /// Name of the provider; it exists. Empty where a bot answers.
     pub provider: String,
+    /// Name of the bot that answers instead of a model: one that the tenant configures, else one that registers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bot: Option<String>,
     /// Model, or Azure's deployment.
     pub model: String,
     /// The provider's name of a voice.
@@ -115,7 +118,9 @@ pub(super) struct RouteContext<'a> {
 
 impl Route {
     pub(super) fn read(context: &RouteContext<'_>, section: &mut Section<'_>) -> Self {
-        let provider = read_provider(context, section);
+        let bot = section.optional("bot", "receptionist");
+        let provider = if bot.is_none() { read_provider(context, section) } else { None };
+        let bot = bot.and_then(|bot| read_bot(bot, section));
         let model = section.optional("model", "gpt-realtime-2.1").map(|model| model.value);
         let kind = provider.map(|provider| provider.kind);
         let audio = [("auto", AudioChoice::Auto), ("pcm", AudioChoice::Pcm)];
@@ -128,6 +133,7 @@ impl Route {
         let route = Self {
             name: context.name.to_owned(),
             provider: provider.map(|provider| provider.name.clone()).unwrap_or_default(),
+            bot,
             model: model.or_else(|| provider.map(|provider| provider.model.clone())).unwrap_or_default(),
             voice: section.text("voice", "marin").map(|voice| voice.value).unwrap_or_default(),
             instructions: section
@@ -180,6 +186,20 @@ fn read_provider<'p>(context: &RouteContext<'p>, section: &mut Section<'_>) -> O
         section.fault(section.place(), what, format!("write provider = {}", names()));
     }
     providers.values().next()
+}
+
+/// A bot answers, and no provider beside it.
+fn read_bot(bot: Located<String>, section: &mut Section<'_>) -> Option<String> {
+    if let Some(provider) = section.optional("provider", "openai") {
+        let what = format!("`{}` has a bot and a provider", section.path());
+        section.fault(&provider.place, what, "write one of them: who is to answer?");
+    }
+    if is_name(&bot.value) {
+        return Some(bot.value);
+    }
+    let what = format!("`{}` takes up to 64 of a-z, 0-9, `-` and `_`", section.name("bot"));
+    section.fault(&bot.place, what, "write bot = \"receptionist\"");
+    None
 }
 
 /// A transcription model is a deployment's name at Azure, so that there is none to assume (reference/realtime.md §2.1).

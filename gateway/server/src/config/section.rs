@@ -205,6 +205,34 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Texts by names that the user gives them, whatever the names are.
+    pub(super) fn texts_by_name(
+        &mut self,
+        key: &'static str,
+        example: &str,
+    ) -> Vec<(String, Located<String>)> {
+        let Some(node) = self.take(key) else { return Vec::new() };
+        let path = self.name(key);
+        let wrong = |place: &Place, name: &str| {
+            let what = format!("`{path}` takes texts by their names");
+            self.fault(place, what, format!("write {key} = {{ {name} = \"{example}\" }}"));
+        };
+        let Value::Table(table) = node.value else {
+            wrong(&node.place, "name");
+            return Vec::new();
+        };
+        let one = |(name, entry): (String, Entry)| match entry.node.value {
+            Value::Text(value) | Value::Loose(value) => {
+                Some((name, Located { value, place: entry.node.place }))
+            }
+            _ => {
+                wrong(&entry.node.place, &name);
+                None
+            }
+        };
+        table.into_iter().filter_map(one).collect()
+    }
+
     /// A file: its path and what it holds. It is watched from then on.
     pub(super) fn file(&mut self, key: &'static str, example: &str) -> Option<(PathBuf, Vec<u8>)> {
         let path = self.optional(key, example)?;
@@ -308,7 +336,7 @@ fn plain_text(node: &Node) -> Option<&str> {
     }
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     (1..=64).contains(&name.len()) && name.chars().all(word)
 }

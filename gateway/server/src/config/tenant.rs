@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::bot::read_bots;
 use super::jwt::JwtIssuer;
 use super::prices::Prices;
 use super::provider::Provider;
@@ -43,6 +44,9 @@ pub struct Tenant {
     pub prices: Prices,
     /// Its own, by name; they go before the gateway's of the same name.
     pub providers: BTreeMap<String, Arc<Provider>>,
+    /// Bots that are dialled at an address, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub bots: BTreeMap<String, Arc<Provider>>,
     /// By name.
     pub routes: BTreeMap<String, Arc<Route>>,
 }
@@ -95,6 +99,7 @@ impl Tenant {
         let retention = with_section(section, "retention", TenantRetention::read);
         let twilio = with_section(section, "twilio", TwilioAccount::read);
         let own = read_providers(section);
+        let bots = read_bots(section);
         let mut all = providers.clone();
         all.extend(own.clone());
         // A tenant that brings one provider means it.
@@ -120,6 +125,7 @@ impl Tenant {
             twilio,
             prices,
             providers: own,
+            bots,
             routes,
         }
     }

@@ -8,7 +8,7 @@ use patchbay_legs::client_events::{self, Choice, Policy};
 use patchbay_legs::{realtime, shape};
 use serde_json::{Map, Value, json};
 
-use super::{PlanError, Target, call_config, is_recorded, opener_of, party, realtime_config};
+use super::{PlanError, Target, bot, call_config, is_recorded, opener_of, party, realtime_config};
 use crate::calls::CallPlan;
 use crate::config::{Config, ProviderKind, Route};
 use crate::credential::{Identity, Kind};
@@ -84,7 +84,10 @@ pub fn policy(identity: &Identity, route: &Route) -> Policy {
 /// The format that the model's side has when the client is free to choose: no transcoder runs where the model takes PCM.
 #[must_use]
 pub fn model_format(target: Target<'_>) -> Format {
-    if target.provider.kind == ProviderKind::Parrot { Format::PCMU } else { Format::L16_24K }
+    match target.provider.kind {
+        ProviderKind::Parrot | ProviderKind::TwilioBot => Format::PCMU,
+        _ => Format::L16_24K,
+    }
 }
 
 /// Plans both ends' settings. `model_format` is what the model's side is to send and take.
@@ -106,7 +109,10 @@ pub fn conversation(
         shape::merge(&mut settings, &Value::Object(policy.filter(chosen).settings));
     }
     let (kind, config, session) = if target.provider.kind == ProviderKind::Parrot {
-        ("parrot", json!({ "relays": true }), parrot_settings(target.route, &settings))
+        ("parrot", json!({ "relays": true }), house_settings("parrot", target.route, &settings))
+    } else if target.provider.kind == ProviderKind::TwilioBot {
+        let leg = bot::twilio(target, &bot::CallIds::of_client(id, target), true);
+        ("bot_twilio", leg.config, house_settings(&target.provider.name, target.route, &settings))
     } else {
         let route: realtime::Config = serde_json::from_value(realtime_config(target))
             .map_err(|_| PlanError("the model refuses its settings"))?;
@@ -181,7 +187,9 @@ fn client_call_config(target: Target<'_>, client: Client<'_>, config: &Config) -
     let mut call = call_config(target, config);
     call.greets &= client.greets;
     call.limits.caller_wait = COMES_WITHIN;
-    call.patience = Patience { filler: NEVER, notice: NEVER, give_up: NEVER };
+    if target.provider.kind != ProviderKind::TwilioBot {
+        call.patience = Patience { filler: NEVER, notice: NEVER, give_up: NEVER };
+    }
     call
 }
 
@@ -199,10 +207,11 @@ fn named(mut session: Map<String, Value>, id: &str, unix: u64, target: Target<'_
     session
 }
 
-fn parrot_settings(route: &Route, settings: &Value) -> Map<String, Value> {
+/// The session of a client whom no provider answers.
+fn house_settings(who: &str, route: &Route, settings: &Value) -> Map<String, Value> {
     let mut session = json!({
-        "type": "realtime", "model": "parrot", "output_modalities": ["audio"], "instructions": route.instructions,
-        "audio": { "input": { "turn_detection": { "type": "server_vad" } }, "output": { "voice": "parrot" } },
+        "type": "realtime", "model": who, "output_modalities": ["audio"], "instructions": route.instructions,
+        "audio": { "input": { "turn_detection": { "type": "server_vad" } }, "output": { "voice": who } },
     });
     shape::merge(&mut session, settings);
     if let Value::Object(session) = session { session } else { Map::new() }
