@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test file: a panic is a failed test")]
 
 mod architecture;
+mod bot_twilio;
 mod browser;
 mod call;
 mod clients;
@@ -12,8 +13,10 @@ mod keeping;
 mod leak;
 mod money;
 mod outage;
+mod pairs;
 mod realtime;
 mod realtime_sdk;
+mod script_bot;
 mod signature_interop;
 mod speech;
 mod stage;

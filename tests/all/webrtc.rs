@@ -21,7 +21,7 @@ async fn stage(script: Script, file: &str) -> Stage {
 }
 
 /// A fixture as a microphone gives it.
-fn pcm_48k(name: &str) -> Bytes {
+pub(crate) fn pcm_48k(name: &str) -> Bytes {
     let mut reader = hound::WavReader::open(wav_path(name)).unwrap();
     let rate_hz = reader.spec().sample_rate;
     let bytes: Vec<u8> = reader.samples::<i16>().flat_map(|sample| sample.unwrap().to_le_bytes()).collect();
@@ -42,7 +42,7 @@ fn heard(fixture: &str, report: &PeerReport) -> f64 {
     share(&speech::fixture(fixture), &as_samples(&report.heard))
 }
 
-fn as_samples(pcm: &[u8]) -> Vec<f64> {
+pub(crate) fn as_samples(pcm: &[u8]) -> Vec<f64> {
     pcm.chunks_exact(2).map(|pair| f64::from(i16::from_le_bytes([pair[0], pair[1]]))).collect()
 }
 
@@ -55,7 +55,7 @@ fn reached(fixture: &str, ledger: &Ledger) -> f64 {
 
 /// Of the loud pieces of 400 ms, the share that is to be found again. Piece by piece, because a timer that was late on a busy
 /// machine is a pause, and moves what follows.
-fn share(said: &[f64], heard: &[f64]) -> f64 {
+pub(crate) fn share(said: &[f64], heard: &[f64]) -> f64 {
     let is_loud =
         |piece: &&[f64]| piece.iter().filter(|sample| sample.abs() > 500.0).count() > piece.len() / 4;
     let pieces: Vec<&[f64]> = said.chunks_exact(3_200).filter(is_loud).collect();
