@@ -6,6 +6,7 @@
 
 mod call;
 mod dead_air;
+mod directory;
 mod format;
 mod frame;
 mod hook;
@@ -32,6 +33,10 @@ mod usage;
 
 pub use call::{Call, CallConfig, Effect, EndReason, Fact, Input, Outcome, Output, PromptKind, Prompts, Tap};
 pub use dead_air::{DeadAir, Overdue, Patience};
+pub use directory::{
+    BadBotId, BotId, CallName, Directory, DirectoryFull, DirectoryLimits, LeaseId, Leased, NotAccepted, NotOffered, Notice,
+    Presence, Registration, Status, Withdrawal, Won,
+};
 pub use format::{Agreed, Codec, Format, negotiate};
 pub use frame::{BadBase64, Frame, Payload};
 pub use hook::{Hook, Verdict};
