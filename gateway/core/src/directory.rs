@@ -274,6 +274,15 @@ impl Directory {
         self.leases.get(&lease)
     }
 
+    /// What the holder of a lease hears and speaks, the best first.
+    #[must_use]
+    pub fn formats_of(&self, lease: LeaseId) -> &[Format] {
+        let bot = self.leases.get(&lease).and_then(|id| self.bots.get(&**id));
+        let seats = bot.map(|bot| bot.seats.as_slice()).unwrap_or_default();
+        let leases = seats.iter().filter_map(|seat| seat.lease.as_ref());
+        leases.into_iter().find(|held| held.id == lease).map(|held| &*held.formats).unwrap_or_default()
+    }
+
     /// The leases of a bot (`TENANT/NAME`).
     #[must_use]
     pub fn leases_of(&self, bot: &str) -> Vec<LeaseId> {

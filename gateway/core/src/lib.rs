@@ -34,8 +34,8 @@ mod usage;
 pub use call::{Call, CallConfig, Effect, EndReason, Fact, Input, Outcome, Output, PromptKind, Prompts, Tap};
 pub use dead_air::{DeadAir, Overdue, Patience};
 pub use directory::{
-    BadBotId, BotId, CallName, Directory, DirectoryFull, DirectoryLimits, LeaseId, Leased, NotAccepted, NotOffered, Notice,
-    Presence, Registration, Status, Withdrawal, Won,
+    BadBotId, BotId, CallName, Directory, DirectoryFull, DirectoryLimits, LeaseId, Leased, NotAccepted,
+    NotOffered, Notice, Presence, Registration, Status, Withdrawal, Won,
 };
 pub use format::{Agreed, Codec, Format, negotiate};
 pub use frame::{BadBase64, Frame, Payload};

@@ -1,6 +1,7 @@
 //! The HTTP API: the public router and the admin router.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
@@ -13,6 +14,7 @@ use crate::app::App;
 
 pub mod admin;
 mod asked;
+pub mod bots;
 pub mod caller;
 pub mod calls;
 pub mod client_secrets;
@@ -53,6 +55,7 @@ pub fn public(app: &Arc<App>) -> Router {
         )
         .route("/v1/realtime/calls/{id}/hangup", post(webrtc::hang_up))
         .route("/whip/{route}", post(webrtc::create_whip))
+        .merge(bots())
         .layer(DefaultBodyLimit::max(limits.body_bytes_max));
     let twilio = Router::new()
         .route("/twilio/voice/{tenant}/{route}", post(twilio::voice::answer))
@@ -66,9 +69,23 @@ pub fn public(app: &Arc<App>) -> Router {
     let machines = Router::new()
         .route("/health", get(health::health))
         .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready));
+        .route("/readyz", get(health::ready))
+        .route("/.well-known/jwks.json", get(bots::jwks));
     let routes = v1.merge(azure).merge(twilio).merge(machines).merge(pages::public());
     dressed(routes, app)
+}
+
+/// What bots, and those who look for them, may reach.
+fn bots() -> Router<Arc<App>> {
+    Router::new()
+        .route("/v1/bots", post(bots::create).get(bots::list))
+        .route("/v1/bots/{id}", axum::routing::delete(bots::delete))
+        .route("/v1/bots/self/events", get(bots::events::open))
+        .route("/v1/register", post(bots::register))
+        .route("/v1/register/{id}", axum::routing::delete(bots::unregister))
+        .route("/v1/lookup/{id}", get(bots::lookup))
+        .route("/v1/calls/{id}/accept", post(bots::answer::accept))
+        .route("/v1/calls/{id}/reject", post(bots::answer::reject))
 }
 
 /// Everything that only operators may reach.
@@ -123,7 +140,10 @@ async fn counted(State(app): State<Arc<App>>, request: Request, next: Next) -> R
 
 /// Answers 503 when an answer takes too long.
 async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let within = app.config().limits.request_timeout;
+    let template = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    // Who polls asks us to wait.
+    let waits = if template == Some(bots::events::PATH) { bots::events::WAIT_MAX } else { Duration::ZERO };
+    let within = app.config().limits.request_timeout + waits;
     match tokio::time::timeout(within, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {

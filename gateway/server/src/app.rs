@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::admission::Admission;
 use crate::api::twilio::phone::Phones;
 use crate::archive::Archive;
+use crate::bots::Bots;
 use crate::calls::{CallPlan, Calls};
 use crate::config::{Config, PublicUrl};
 use crate::credential::Credentials;
@@ -120,6 +121,8 @@ pub struct App {
     pub phones: Phones,
     /// Who asks.
     pub credentials: Credentials,
+    /// Bots: who is there, and who gets a call.
+    pub bots: Arc<Bots>,
     /// Tokens that the page asked for.
     pub page_tokens: Attempts,
     /// Makes names of the page's visitors, which mean nothing to anybody else.
@@ -195,6 +198,7 @@ impl App {
             is_local: bound.ip().is_loopback() && public_url.is_loopback(),
             page_tokens: Attempts::default(),
             visitors: RandomState::new(),
+            bots: Bots::new(config.clone(), &public_url.http("")),
             credentials: Credentials::new(&public_url.http(""), Dialer::new()),
             config,
             public_url,

@@ -10,6 +10,8 @@ use axum::http::HeaderMap;
 
 pub mod api_key;
 pub mod attempts;
+pub mod bot_key;
+pub mod bot_token;
 pub mod client_secret;
 pub mod grants;
 pub mod identity;
@@ -22,6 +24,7 @@ pub mod shown;
 pub mod signing;
 mod stored;
 pub mod strict_json;
+pub mod ticket;
 pub mod token;
 pub mod verifying_key;
 
@@ -33,12 +36,14 @@ pub use scope::{Scope, Scopes};
 
 use api_key::{KeyRow, KeyTable, Shown};
 use attempts::{Attempts, Source};
+use bot_key::BotKeys;
 use client_secret::Terms;
 use grants::Grants;
 use jwks::Jwks;
 use origin::{AllowedOrigins, Origin, Page};
 use signing::{OwnKey, SigningKeys};
 use token::Token;
+use verifying_key::Algorithm;
 
 use crate::config::{Config, JwtIssuer, JwtKeys, Tenant};
 use crate::transport::Dialer;
@@ -51,9 +56,13 @@ pub struct Credentials {
     process: OwnKey,
     /// Keys of the store, replaced as a whole.
     stored: RwLock<Arc<KeyTable>>,
+    /// Of the store too, replaced as a whole.
+    bots: RwLock<Arc<BotKeys>>,
     grants: Grants,
     jwks: Jwks,
     attempts: Attempts,
+    /// `aud` of a bot's token.
+    audience: String,
 }
 
 impl Credentials {
@@ -64,9 +73,11 @@ impl Credentials {
             own: Origin::of_url(public_url),
             process: OwnKey::new(),
             stored: RwLock::default(),
+            bots: RwLock::default(),
             grants: Grants::default(),
             jwks: Jwks::new(dialer),
             attempts: Attempts::default(),
+            audience: public_url.trim_end_matches('/').to_owned(),
         }
     }
 
@@ -74,6 +85,17 @@ impl Credentials {
     pub fn use_keys(&self, rows: impl IntoIterator<Item = KeyRow>) {
         let table = Arc::new(KeyTable::new(rows));
         *self.stored.write().expect("nobody panics while holding the table") = table;
+    }
+
+    /// Replaces the bots and their keys, as [`use_keys`](Self::use_keys).
+    pub fn use_bots(&self, keys: BotKeys) {
+        *self.bots.write().expect("nobody panics while holding the table") = Arc::new(keys);
+    }
+
+    /// The bots that are known, and their keys.
+    #[must_use]
+    pub fn bots(&self) -> Arc<BotKeys> {
+        self.bots.read().expect("nobody panics while holding the table").clone()
     }
 
     /// Who sends these headers.
@@ -145,6 +167,10 @@ impl Credentials {
                 self.by_secret(config, text, sending.unix).ok_or(Refusal::ClientSecret)?;
             return self.admit(config, identity, Some(&origins), page);
         }
+        if let Some(token) = Token::parse_as(text, "bot+jwt") {
+            let identity = self.by_bot(token, sending.unix)?;
+            return self.admit(config, identity, None, page);
+        }
         if Token::is_like(text) {
             let identity = self.by_token(config, text, sending).await.ok_or(Refusal::Jwt)?;
             return self.admit(config, identity, None, page);
@@ -187,6 +213,7 @@ impl Credentials {
             scopes: row.scopes,
             route: None,
             settings: None,
+            bot: None,
             kind: Kind::ApiKey(row.id.clone()),
         })
     }
@@ -204,6 +231,7 @@ impl Credentials {
             scopes: [Scope::RealtimeConnect].into_iter().collect(),
             route: Some(route),
             settings: grant.and_then(|grant| grant.settings),
+            bot: None,
             kind: Kind::ClientSecret(has_grant.then_some(id)),
         };
         Some((identity, origins))
@@ -225,6 +253,25 @@ impl Credentials {
             scopes: vouched.scopes,
             route: None,
             settings: None,
+            bot: None,
+            kind: Kind::Jwt,
+        })
+    }
+
+    /// What is wrong with a token is told only to who holds the key.
+    fn by_bot(&self, token: Token<'_>, unix: u64) -> Result<Identity, Refusal> {
+        let kid = token.kid().ok().flatten().ok_or(Refusal::Jwt)?.to_owned();
+        let bots = self.bots();
+        let key = bots.key(&kid).ok_or(Refusal::Jwt)?;
+        let claims = token.verify(Algorithm::EdDsa, &key.key).ok_or(Refusal::Jwt)?;
+        let pass = bot_token::check(&claims, (&kid, key), &self.audience, unix).map_err(Refusal::Bot)?;
+        Ok(Identity {
+            tenant: key.bot.tenant().to_owned(),
+            user: None,
+            scopes: Scopes::NONE,
+            route: None,
+            settings: None,
+            bot: Some(pass),
             kind: Kind::Jwt,
         })
     }

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::api;
 use crate::app::{App, AppParts};
 use crate::archive::Archive;
+use crate::bots;
 use crate::calls::{Calls, Shared};
 use crate::config::{self, Config, Origin, PublicUrl, Reload};
 use crate::drain::{Drain, Phase};
@@ -173,6 +174,10 @@ impl Gateway {
             let app = app.clone();
             aides.spawn(async move { registry.follow(&app).await });
         }
+        let bots = app.bots.clone();
+        aides.spawn(async move { bots.keep_time().await });
+        let known = app.clone();
+        aides.spawn(async move { bots::keys::follow(&known).await });
         aides.spawn(api::twilio::minutes::keep_settled(app.clone()));
         aides.spawn(async move {
             if let Err(error) = reload.run().await {
@@ -225,6 +230,7 @@ async fn begin_with_the_store(app: &App) -> Result<(), BuildError> {
     }
     let config = app.config();
     app.till.restore(&config, UnixMs::now()).await?;
+    bots::keys::load(app).await?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@ pub mod admission;
 pub mod api;
 pub mod app;
 pub mod archive;
+pub mod bots;
 pub mod calendar;
 pub mod calls;
 pub mod cashier;

@@ -71,9 +71,24 @@ pub struct BotRow {
     pub tenant: String,
     /// What its owner calls it.
     pub name: String,
-    /// Its public key as a JWK.
-    pub jwk: String,
     /// When it was made known.
+    pub created_at: UnixMs,
+    /// When it was taken back.
+    pub revoked_at: Option<UnixMs>,
+}
+
+/// A public key of a bot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BotKeyRow {
+    /// Its thumbprint (RFC 7638), which names it everywhere: a key is one bot's.
+    pub kid: String,
+    /// Whose bot.
+    pub tenant: String,
+    /// Which bot.
+    pub bot: String,
+    /// The key as a JWK.
+    pub jwk: String,
+    /// When it was added.
     pub created_at: UnixMs,
     /// When it was taken back.
     pub revoked_at: Option<UnixMs>,

@@ -25,7 +25,7 @@ mod writer;
 
 pub use audit::{AuditDraft, AuditRow};
 pub use error::StoreError;
-pub use identity::{BotRow, KeyRow, RouteRow, SecretName, TenantRow};
+pub use identity::{BotKeyRow, BotRow, KeyRow, RouteRow, SecretName, TenantRow};
 pub use master_key::{MasterKey, StagedKey};
 pub use memory::MemoryStore;
 pub use open::{migrate, open, rotate_master};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::audit::{AuditDraft, AuditRow};
 use crate::error::StoreError;
-use crate::identity::{BotRow, KeyRow, RouteRow, SecretName, TenantRow};
+use crate::identity::{BotKeyRow, BotRow, KeyRow, RouteRow, SecretName, TenantRow};
 use crate::row::{CallPage, CallRow, Entry, LegRow, TranscriptRow, UnixMs};
 use crate::secret::Secret;
 use crate::store::{
@@ -38,6 +38,7 @@ struct Rows {
     routes: BTreeMap<Owned, RouteRow>,
     secrets: BTreeMap<Owned, (UnixMs, Secret)>,
     bots: BTreeMap<Owned, BotRow>,
+    bot_keys: BTreeMap<String, BotKeyRow>,
     audit: Vec<AuditRow>,
 }
 
@@ -214,8 +215,9 @@ impl Store for MemoryStore {
         })
     }
 
-    fn bots<'a>(&'a self, tenant: &'a str) -> Answer<'a, Vec<BotRow>> {
-        self.answer(|rows| Ok(rows.bots.values().filter(|bot| bot.tenant == tenant).cloned().collect()))
+    fn bots<'a>(&'a self, tenant: Option<&'a str>) -> Answer<'a, Vec<BotRow>> {
+        let is_asked = |bot: &&BotRow| tenant.is_none_or(|tenant| bot.tenant == tenant);
+        self.answer(|rows| Ok(rows.bots.values().filter(is_asked).cloned().collect()))
     }
 
     fn bot<'a>(&'a self, tenant: &'a str, id: &'a str) -> Answer<'a, Option<BotRow>> {
@@ -224,8 +226,48 @@ impl Store for MemoryStore {
 
     fn revoke_bot<'a>(&'a self, tenant: &'a str, id: &'a str, at: UnixMs) -> Answer<'a, bool> {
         self.answer(|rows| {
+            let own = rows.bot_keys.values_mut().filter(|key| key.tenant == tenant && key.bot == id);
+            own.for_each(|key| key.revoked_at = key.revoked_at.or(Some(at)));
             let bot = rows.bots.get_mut(&owned(tenant, id)).filter(|bot| bot.revoked_at.is_none());
             Ok(bot.map(|bot| bot.revoked_at = Some(at)).is_some())
+        })
+    }
+
+    fn put_bot_key<'a>(&'a self, key: &'a BotKeyRow) -> Answer<'a, ()> {
+        self.answer(|rows| {
+            let old = rows.bot_keys.get(&key.kid);
+            let is_free = |old: &BotKeyRow| {
+                old.revoked_at.is_some() || (&old.tenant, &old.bot) == (&key.tenant, &key.bot)
+            };
+            if old.is_some_and(|old| !is_free(old)) {
+                return Err(StoreError::Conflict { what: "the key's thumbprint".into() });
+            }
+            let created_at = old.map_or(key.created_at, |old| old.created_at);
+            rows.bot_keys.insert(key.kid.clone(), BotKeyRow { created_at, revoked_at: None, ..key.clone() });
+            Ok(())
+        })
+    }
+
+    fn bot_keys<'a>(&'a self, tenant: Option<&'a str>) -> Answer<'a, Vec<BotKeyRow>> {
+        let is_asked = |key: &&BotKeyRow| tenant.is_none_or(|tenant| key.tenant == tenant);
+        self.answer(|rows| {
+            let mut keys: Vec<_> = rows.bot_keys.values().filter(is_asked).cloned().collect();
+            keys.sort_by(|a, b| (a.created_at, &a.kid).cmp(&(b.created_at, &b.kid)));
+            Ok(keys)
+        })
+    }
+
+    fn revoke_bot_key<'a>(
+        &'a self,
+        tenant: &'a str,
+        bot: &'a str,
+        kid: &'a str,
+        at: UnixMs,
+    ) -> Answer<'a, bool> {
+        self.answer(|rows| {
+            let key = rows.bot_keys.get_mut(kid).filter(|key| key.tenant == tenant && key.bot == bot);
+            let key = key.filter(|key| key.revoked_at.is_none());
+            Ok(key.map(|key| key.revoked_at = Some(at)).is_some())
         })
     }
 

@@ -2,7 +2,7 @@
 
 use crate::audit::{AuditDraft, AuditRow};
 use crate::error::StoreError;
-use crate::identity::{BotRow, KeyRow, RouteRow, SecretName, TenantRow};
+use crate::identity::{BotKeyRow, BotRow, KeyRow, RouteRow, SecretName, TenantRow};
 use crate::master_key::MasterKey;
 use crate::row::{CallPage, CallRow, Entry, UnixMs};
 use crate::secret::Secret;
@@ -141,7 +141,7 @@ impl Store for SqlStore {
         Box::pin(bots::put(self, bot))
     }
 
-    fn bots<'a>(&'a self, tenant: &'a str) -> Answer<'a, Vec<BotRow>> {
+    fn bots<'a>(&'a self, tenant: Option<&'a str>) -> Answer<'a, Vec<BotRow>> {
         Box::pin(bots::list(self, tenant))
     }
 
@@ -151,6 +151,24 @@ impl Store for SqlStore {
 
     fn revoke_bot<'a>(&'a self, tenant: &'a str, id: &'a str, at: UnixMs) -> Answer<'a, bool> {
         Box::pin(bots::revoke(self, tenant, id, at))
+    }
+
+    fn put_bot_key<'a>(&'a self, key: &'a BotKeyRow) -> Answer<'a, ()> {
+        Box::pin(bots::put_key(self, key))
+    }
+
+    fn bot_keys<'a>(&'a self, tenant: Option<&'a str>) -> Answer<'a, Vec<BotKeyRow>> {
+        Box::pin(bots::keys(self, tenant))
+    }
+
+    fn revoke_bot_key<'a>(
+        &'a self,
+        tenant: &'a str,
+        bot: &'a str,
+        kid: &'a str,
+        at: UnixMs,
+    ) -> Answer<'a, bool> {
+        Box::pin(bots::revoke_key(self, [tenant, bot, kid], at))
     }
 
     fn append_audit(&self, draft: AuditDraft) -> Answer<'_, AuditRow> {

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::audit::{AuditDraft, AuditRow};
 use crate::error::StoreError;
-use crate::identity::{BotRow, KeyRow, RouteRow, SecretName, TenantRow};
+use crate::identity::{BotKeyRow, BotRow, KeyRow, RouteRow, SecretName, TenantRow};
 use crate::row::{CallPage, CallRow, Entry, UnixMs};
 use crate::secret::{Private, Secret};
 use crate::usage::{UsageQuery, UsageSum};
@@ -87,14 +87,29 @@ pub trait Store: Send + Sync {
     /// Deletes a secret; whether there was one.
     fn delete_secret<'a>(&'a self, tenant: &'a str, name: &'a str) -> Answer<'a, bool>;
 
-    /// Makes a bot known, or changes its name and key; it is no longer revoked.
+    /// Makes a bot known, or changes its name; it is no longer revoked.
     fn put_bot<'a>(&'a self, bot: &'a BotRow) -> Answer<'a, ()>;
-    /// A tenant's bots by id, revoked ones too.
-    fn bots<'a>(&'a self, tenant: &'a str) -> Answer<'a, Vec<BotRow>>;
+    /// Bots by tenant and id, revoked ones too; of one tenant, or all.
+    fn bots<'a>(&'a self, tenant: Option<&'a str>) -> Answer<'a, Vec<BotRow>>;
     /// A bot.
     fn bot<'a>(&'a self, tenant: &'a str, id: &'a str) -> Answer<'a, Option<BotRow>>;
-    /// Takes a bot back; whether there was one that was not revoked.
+    /// Takes a bot and its keys back; whether there was one that was not revoked.
     fn revoke_bot<'a>(&'a self, tenant: &'a str, id: &'a str, at: UnixMs) -> Answer<'a, bool>;
+    /// Adds a key of a bot; one that was taken back is good again.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`]: it is another bot's.
+    fn put_bot_key<'a>(&'a self, key: &'a BotKeyRow) -> Answer<'a, ()>;
+    /// Keys of bots by age, revoked ones too; of one tenant, or all.
+    fn bot_keys<'a>(&'a self, tenant: Option<&'a str>) -> Answer<'a, Vec<BotKeyRow>>;
+    /// Takes a bot's key back; whether there was one that was not revoked.
+    fn revoke_bot_key<'a>(
+        &'a self,
+        tenant: &'a str,
+        bot: &'a str,
+        kid: &'a str,
+        at: UnixMs,
+    ) -> Answer<'a, bool>;
 
     /// Chains a change to the audit.
     fn append_audit(&self, draft: AuditDraft) -> Answer<'_, AuditRow>;

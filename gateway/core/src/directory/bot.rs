@@ -73,7 +73,10 @@ impl Bot {
         let leases = || self.seats.iter().filter_map(|seat| seat.lease.as_ref());
         let presence = Presence {
             status: self.status(),
-            capabilities: leases().flat_map(|lease| lease.capabilities.split(' ')).filter(|word| !word.is_empty()).collect(),
+            capabilities: leases()
+                .flat_map(|lease| lease.capabilities.split(' '))
+                .filter(|word| !word.is_empty())
+                .collect(),
             formats: leases().flat_map(|lease| lease.formats.iter().copied()).collect::<BTreeSet<_>>(),
             instances: leases().count(),
         };

@@ -163,7 +163,10 @@ fn the_same_instance_renews_its_lease_and_says_anew_what_it_can() {
     let again = house.directory.register(changed, LeaseId(99), at(1000), &mut house.notices).unwrap();
     assert_eq!(again, Leased { lease, is_renewed: true, expires_at: at(61_000) });
     let known = house.directory.lookup("t/b").unwrap();
-    assert_eq!((known.instances, known.capabilities.into_iter().collect::<Vec<_>>()), (1, vec!["de", "echo"]));
+    assert_eq!(
+        (known.instances, known.capabilities.into_iter().collect::<Vec<_>>()),
+        (1, vec!["de", "echo"])
+    );
     let long = Registration { ttl: Duration::from_secs(9999), ..registration("b", "a", 1) };
     let long = house.directory.register(long, LeaseId(99), at(1000), &mut house.notices).unwrap();
     assert_eq!(long.expires_at, at(301_000), "never longer than five minutes");
@@ -226,8 +229,13 @@ fn accepting_twice_is_accepting_once() {
 
 #[test]
 fn the_directory_is_bounded_in_all_and_for_each_tenant_and_bot() {
-    let limits =
-        DirectoryLimits { leases_max: 4, tenant_leases_max: 3, instances_max: 2, offers_max: 1, ..DirectoryLimits::default() };
+    let limits = DirectoryLimits {
+        leases_max: 4,
+        tenant_leases_max: 3,
+        instances_max: 2,
+        offers_max: 1,
+        ..DirectoryLimits::default()
+    };
     let (mut directory, mut out) = (Directory::new(limits), Vec::new());
     let mut register = |directory: &mut Directory, tenant: &str, name: &str, instance: &str, n| {
         let id = BotId::new(tenant, name).unwrap();
@@ -248,20 +256,37 @@ fn the_directory_is_bounded_in_all_and_for_each_tenant_and_bot() {
         assert!(directory.end(LeaseId(n), at(1), &mut out));
     }
     assert!(directory.is_empty() && directory.bots.is_empty() && directory.tenants.is_empty());
-    assert!(directory.expiries.is_empty() && directory.deadlines.is_empty() && directory.offerings.is_empty());
+    assert!(
+        directory.expiries.is_empty() && directory.deadlines.is_empty() && directory.offerings.is_empty()
+    );
 }
 
 /// What happens to a directory. Numbers choose among few bots, instances and calls, so that they meet.
 #[derive(Clone, Debug)]
 enum Act {
-    Register { bot: u8, instance: u8, capacity: u16, ttl_s: u64, draining: bool },
+    Register {
+        bot: u8,
+        instance: u8,
+        capacity: u16,
+        ttl_s: u64,
+        draining: bool,
+    },
     Renew(u8),
     End(u8),
     Listen(u8, bool),
-    Offer { bot: u8, call: u8 },
+    Offer {
+        bot: u8,
+        call: u8,
+    },
     /// By whoever holds the offer, or by somebody else.
-    Accept { call: u8, by: Option<u8> },
-    Reject { call: u8, by: Option<u8> },
+    Accept {
+        call: u8,
+        by: Option<u8>,
+    },
+    Reject {
+        call: u8,
+        by: Option<u8>,
+    },
     Cancel(u8),
     Release(u8),
     Wait(u64),
@@ -301,10 +326,15 @@ impl Witness {
         for notice in notices.drain(..) {
             match notice {
                 Notice::Offered { call, lease, until } => {
-                    let (ends, capacity) = self.leases.get(&lease).copied().expect("only a lease gets an offer");
+                    let (ends, capacity) =
+                        self.leases.get(&lease).copied().expect("only a lease gets an offer");
                     assert!(ends > now, "an expired lease got an offer");
                     assert!(until > now && until <= now + Duration::from_secs(5));
-                    assert_eq!(self.offered.insert(call.clone(), (lease, until)), None, "{call} is at two instances");
+                    assert_eq!(
+                        self.offered.insert(call.clone(), (lease, until)),
+                        None,
+                        "{call} is at two instances"
+                    );
                     assert!(!self.accepted.contains_key(&call), "an accepted call was offered");
                     let load = self.offered.values().filter(|(holder, _)| *holder == lease).count()
                         + self.accepted.values().filter(|holder| **holder == lease).count();
@@ -325,9 +355,15 @@ impl Witness {
                 Notice::Is { .. } => {}
             }
         }
-        assert!(self.offered.values().all(|(_, until)| *until > now), "an offer was not decided by its deadline");
+        assert!(
+            self.offered.values().all(|(_, until)| *until > now),
+            "an offer was not decided by its deadline"
+        );
         let longest = Duration::from_secs(5) * 5;
-        assert!(self.waiting.values().all(|since| now.saturating_since(*since) <= longest), "a call waits for ever");
+        assert!(
+            self.waiting.values().all(|since| now.saturating_since(*since) <= longest),
+            "a call waits for ever"
+        );
         assert!(self.waiting.keys().all(|call| self.offered.contains_key(call)), "a call waits for nobody");
     }
 }
@@ -360,7 +396,8 @@ fn perform(directory: &mut Directory, witness: &mut Witness, act: Act, now: Inst
         Act::End(lease) => drop(directory.end(lease_of(lease), now, out)),
         Act::Listen(lease, is) => directory.set_listening(lease_of(lease), is),
         Act::Offer { bot, call } => {
-            let was_known = witness.offered.contains_key(&name(call)) || witness.accepted.contains_key(&name(call));
+            let was_known =
+                witness.offered.contains_key(&name(call)) || witness.accepted.contains_key(&name(call));
             let offered = directory.offer(&format!("t/{bot}"), name(call), now, out);
             assert_eq!(offered == Err(NotOffered::Twice), was_known);
             if offered.is_ok() {

@@ -4,12 +4,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 
 use super::cross_origin::Identified;
 use super::error::ApiError;
 use crate::app::App;
 use crate::config::{Config, Tenant};
+use crate::credential::bot_token::BotPass;
 use crate::credential::{Identity, Refusal, Scope, Sending};
 
 /// Who asks: identified, not yet allowed anything. A tenant is only to be had for a permission, so that no route forgets to
@@ -30,6 +32,26 @@ impl Caller {
     pub fn tenant(&self, app: &App, scope: Scope) -> Result<&Arc<Tenant>, ApiError> {
         self.identity.needs(scope).map_err(|refusal| refused(app, refusal))?;
         Ok(&self.tenant)
+    }
+
+    /// The bot, if one asks.
+    ///
+    /// # Errors
+    /// It is somebody else.
+    pub fn bot(&self) -> Result<&BotPass, ApiError> {
+        self.identity.bot.as_ref().ok_or_else(|| {
+            let message =
+                "This is for bots: show a bot's token (Authorization: Bearer, a JWT of typ bot+jwt).";
+            ApiError::new(StatusCode::FORBIDDEN, "bot_token_required", message)
+        })
+    }
+
+    /// The tenant, for a bot of its, or whoever has `scope`.
+    ///
+    /// # Errors
+    /// [`Refusal::Scope`]
+    pub fn tenant_or_bot(&self, app: &App, scope: Scope) -> Result<&Arc<Tenant>, ApiError> {
+        if self.bot().is_ok() { Ok(&self.tenant) } else { self.tenant(app, scope) }
     }
 
     /// The name of one of the tenant's routes that the credential may use: the one asked for, else the credential's own, else

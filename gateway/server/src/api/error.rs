@@ -39,7 +39,7 @@ impl ApiError {
     #[must_use]
     pub fn unauthorized() -> Self {
         let message = "Give a credential that is good here: Authorization: Bearer, with a gateway API key (pbk_…), a client \
-                       secret (ek_…) or a user's token.";
+                       secret (ek_…), a user's token, or a bot's that a key signed which is known here.";
         Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message)
     }
 
@@ -48,6 +48,12 @@ impl ApiError {
     pub fn busy(code: &'static str, message: &'static str) -> Self {
         let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message);
         Self { retry_after: Some(Duration::from_secs(60)), ..error }
+    }
+
+    /// The same, to be tried again after so long.
+    #[must_use]
+    pub fn after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
     }
 
     /// Nothing of that name.
@@ -87,6 +93,11 @@ impl From<Refusal> for ApiError {
         match refusal {
             Refusal::NotShown(_) | Refusal::ApiKey | Refusal::ClientSecret | Refusal::Jwt => {
                 Self::unauthorized()
+            }
+            Refusal::Bot(fault) => {
+                let said = fault.to_string();
+                let message = format!("{}{}.", said[..1].to_uppercase(), &said[1..]);
+                Self::new(StatusCode::UNAUTHORIZED, fault.as_str(), message)
             }
             Refusal::TooMany(wait) => {
                 let message = "Too many requests from there showed no good credential.";

@@ -16,6 +16,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+mod bots;
+
 use super::remembering::Remembering;
 use crate::api;
 use crate::app::{App, AppParts};
@@ -182,8 +184,17 @@ const OBJECTS: &[(&str, &str)] = &[
     ("DELETE", "/v1/realtime/calls/{id}"),
     ("POST", "/v1/realtime/calls/{id}/hangup"),
 ];
-/// Those that name none.
+/// Those that name none, and those that ask for a bot: `bots.rs` asks them with one.
 const OTHERS: &[(&str, &str)] = &[
+    ("POST", "/v1/bots"),
+    ("GET", "/v1/bots"),
+    ("DELETE", "/v1/bots/{id}"),
+    ("GET", "/v1/bots/self/events"),
+    ("POST", "/v1/register"),
+    ("DELETE", "/v1/register/{id}"),
+    ("GET", "/v1/lookup/{id}"),
+    ("POST", "/v1/calls/{id}/accept"),
+    ("POST", "/v1/calls/{id}/reject"),
     ("GET", "/v1/calls"),
     ("POST", "/v1/calls"),
     ("GET", "/v1/usage"),

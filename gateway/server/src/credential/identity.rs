@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::bot_token::{BotFault, BotPass};
 use super::grants::GrantId;
 use super::scope::{Scope, Scopes};
 use super::shown::NoneShown;
@@ -22,6 +23,8 @@ pub struct Identity {
     pub route: Option<String>,
     /// Settings of the conversation that whoever minted the credential chose, as JSON.
     pub settings: Option<Arc<str>>,
+    /// The bot, if it is one. It has no permission of people: what bots may do, routes ask for by name.
+    pub bot: Option<BotPass>,
     /// What proves it.
     pub kind: Kind,
 }
@@ -33,7 +36,7 @@ pub enum Kind {
     ApiKey(String),
     /// A client secret; the id of its grant if its uses are counted or its settings kept.
     ClientSecret(Option<GrantId>),
-    /// A user's JWT.
+    /// A user's JWT, or a bot's.
     Jwt,
 }
 
@@ -83,6 +86,8 @@ pub enum Refusal {
     ClientSecret,
     /// A JWT that does not hold.
     Jwt,
+    /// A bot's token that its key signed, and that does not hold for another reason.
+    Bot(BotFault),
     /// Too many failures from there.
     TooMany(Duration),
     /// A page that the tenant does not allow.
@@ -102,6 +107,7 @@ impl Refusal {
             Self::ApiKey => "api_key",
             Self::ClientSecret => "client_secret",
             Self::Jwt => "jwt",
+            Self::Bot(_) => "bot",
             Self::TooMany(_) => "too_many",
             Self::Origin => "origin",
             Self::Scope(_) => "scope",

@@ -63,7 +63,7 @@ fn is_of(claim: Option<&Value>, issuer: &str) -> bool {
 }
 
 /// RFC 7519 §4.1.3: one audience, or a list of texts.
-fn is_for(claim: Option<&Value>, audience: &str) -> bool {
+pub(super) fn is_for(claim: Option<&Value>, audience: &str) -> bool {
     match claim {
         Some(Value::String(one)) => one == audience,
         Some(Value::Array(list)) => {

@@ -16,12 +16,18 @@ pub const TAG_LENGTH: usize = 32;
 pub enum Purpose {
     /// Client secrets, `ek_…`.
     ClientSecret,
+    /// What was checked of a caller, told to a bot.
+    CallTicket,
+    /// Names of callers that mean nothing to anybody but one bot.
+    Pseudonym,
 }
 
 impl Purpose {
     const fn label(self) -> &'static [u8] {
         match self {
             Self::ClientSecret => b"patchbay client secret v1",
+            Self::CallTicket => b"patchbay call ticket v1",
+            Self::Pseudonym => b"patchbay pseudonym v1",
         }
     }
 }
@@ -64,6 +70,11 @@ impl<'k> SigningKeys<'k> {
     #[must_use]
     pub fn sign(&self, purpose: Purpose, message: &[u8]) -> [u8; TAG_LENGTH] {
         tag(self.0.first().expect("there is always a key"), purpose, message)
+    }
+
+    /// A key of its own for `purpose` out of each secret, in their order.
+    pub fn derive(&self, purpose: Purpose) -> impl Iterator<Item = [u8; TAG_LENGTH]> {
+        self.0.iter().map(move |secret| mac(secret, purpose.label()))
     }
 
     /// Whether `given` is the tag of `message` under one of the keys. Every key is tried, in constant time.

@@ -64,14 +64,14 @@ impl<'t> Jws<'t> {
 
     /// RFC 8725 §3.11: another kind of token, signed with the same key, is no JWT.
     fn is_jwt(&self) -> bool {
-        match self.header.get("typ") {
-            None => true,
-            Some(Value::String(kind)) => {
-                let kind = kind.to_ascii_lowercase();
-                matches!(kind.strip_prefix("application/").unwrap_or(&kind), "jwt" | "at+jwt")
-            }
-            Some(_) => false,
-        }
+        !self.header.contains_key("typ") || self.is_jwt_of("jwt") || self.is_jwt_of("at+jwt")
+    }
+
+    /// Whether it says that it is of this kind, which is in lower case.
+    #[must_use]
+    pub fn is_jwt_of(&self, kind: &str) -> bool {
+        let said = self.header.get("typ").and_then(Value::as_str).map(str::to_ascii_lowercase);
+        said.is_some_and(|said| said.strip_prefix("application/").unwrap_or(&said) == kind)
     }
 }
 
@@ -96,7 +96,16 @@ impl<'t> Token<'t> {
     /// Takes `text` apart; no name of a claim is there twice.
     #[must_use]
     pub fn parse(text: &'t str) -> Option<Self> {
-        let jws = Jws::parse(text).filter(Jws::is_jwt)?;
+        Self::of_jws(Jws::parse(text).filter(Jws::is_jwt)?)
+    }
+
+    /// As [`parse`](Self::parse), for a token of another kind (`typ`), which is in lower case.
+    #[must_use]
+    pub fn parse_as(text: &'t str, kind: &str) -> Option<Self> {
+        Self::of_jws(Jws::parse(text).filter(|jws| jws.is_jwt_of(kind))?)
+    }
+
+    fn of_jws(jws: Jws<'t>) -> Option<Self> {
         let claims = strict_json::object(&jws.payload)?;
         Some(Self { jws, claims })
     }

@@ -105,6 +105,9 @@ impl Rows {
         for bot in self.bots.values_mut().filter(|bot| bot.tenant == name) {
             bot.revoked_at.get_or_insert(at);
         }
+        for key in self.bot_keys.values_mut().filter(|key| key.tenant == name) {
+            key.revoked_at.get_or_insert(at);
+        }
         true
     }
 

@@ -20,11 +20,12 @@ struct Migration {
     sql: &'static str,
 }
 
-static MIGRATIONS: [Migration; 4] = [
+static MIGRATIONS: [Migration; 5] = [
     Migration { version: 1, kind: Kind::Expand, sql: include_str!("schema/0001_begin.sql") },
     Migration { version: 2, kind: Kind::Expand, sql: include_str!("schema/0002_legs_by_external_id.sql") },
     Migration { version: 3, kind: Kind::Expand, sql: include_str!("schema/0003_recordings.sql") },
     Migration { version: 4, kind: Kind::Expand, sql: include_str!("schema/0004_gone_that_may_write.sql") },
+    Migration { version: 5, kind: Kind::Expand, sql: include_str!("schema/0005_bot_keys.sql") },
 ];
 
 /// Brings the schema up to `up_to`, or to the latest.

@@ -63,6 +63,7 @@ pub(super) async fn delete(store: &SqlStore, name: &str, at: UnixMs) -> Result<b
     for sql in [
         "UPDATE keys SET revoked_at = $2 WHERE tenant = $1 AND revoked_at IS NULL",
         "UPDATE bots SET revoked_at = $2 WHERE tenant = $1 AND revoked_at IS NULL",
+        "UPDATE bot_keys SET revoked_at = $2 WHERE tenant = $1 AND revoked_at IS NULL",
     ] {
         tx.execute(sql.into(), values![name, at]).await?;
     }

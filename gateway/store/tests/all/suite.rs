@@ -1,8 +1,8 @@
 //! What every store keeps to, wherever it keeps it.
 
 use patchbay_store::{
-    AuditDraft, BotRow, CallFilter, Entry, Group, Horizon, KeyRow, LegRow, Page, Quality, Secret, Store,
-    StoreError, Subject, UnixMs, UsageQuery, UsageRow,
+    AuditDraft, BotKeyRow, BotRow, CallFilter, Entry, Group, Horizon, KeyRow, LegRow, Page, Quality, Secret,
+    Store, StoreError, Subject, UnixMs, UsageQuery, UsageRow,
 };
 
 use crate::places::Place;
@@ -36,6 +36,7 @@ async fn all(place: &mut Place) {
     tenants_and_routes_change_only_from_what_was_seen(&*place.store().await).await;
     secrets_are_kept_by_tenant_and_name(&*place.store().await).await;
     bots_are_kept_found_and_revoked(&*place.store().await).await;
+    a_bots_key_is_one_bots_until_it_is_taken_back(&*place.store().await).await;
     the_audit_is_a_chain(&*place.store().await).await;
     a_person_is_forgotten_and_the_sums_stay(&*place.store().await).await;
     what_is_too_old_goes(&*place.store().await).await;
@@ -311,7 +312,6 @@ async fn bots_are_kept_found_and_revoked(store: &dyn Store) {
         id: "b".into(),
         tenant: "t".into(),
         name: "booking".into(),
-        jwk: "{\"kty\":\"OKP\"}".into(),
         created_at: UnixMs(3),
         revoked_at: None,
     };
@@ -320,9 +320,42 @@ async fn bots_are_kept_found_and_revoked(store: &dyn Store) {
     assert_eq!(store.bot("u", "b").await.unwrap(), None);
     assert!(!store.revoke_bot("u", "b", UnixMs(4)).await.unwrap());
     assert!(store.revoke_bot("t", "b", UnixMs(4)).await.unwrap());
-    assert_eq!(store.bots("t").await.unwrap()[0].revoked_at, Some(UnixMs(4)));
+    assert_eq!(store.bots(Some("t")).await.unwrap()[0].revoked_at, Some(UnixMs(4)));
     store.put_bot(&BotRow { created_at: UnixMs(9), ..bot.clone() }).await.unwrap();
-    assert_eq!(store.bots("t").await.unwrap(), [bot]);
+    assert_eq!(store.bots(Some("t")).await.unwrap(), [bot]);
+}
+
+async fn a_bots_key_is_one_bots_until_it_is_taken_back(store: &dyn Store) {
+    let key = |kid: &str, tenant: &str, bot: &str| BotKeyRow {
+        kid: kid.into(),
+        tenant: tenant.into(),
+        bot: bot.into(),
+        jwk: format!("{{\"of\":\"{tenant}/{bot}\"}}"),
+        created_at: UnixMs(5),
+        revoked_at: None,
+    };
+    let (one, two) = (key("k1", "t", "b"), key("k2", "t", "b"));
+    for row in [&one, &two, &one] {
+        store.put_bot_key(row).await.unwrap();
+    }
+    assert_eq!(store.bot_keys(Some("t")).await.unwrap(), [one.clone(), two.clone()]);
+    for thief in [key("k1", "u", "b"), key("k1", "t", "c")] {
+        let refused = store.put_bot_key(&thief).await.unwrap_err();
+        assert!(matches!(refused, patchbay_store::StoreError::Conflict { .. }), "{refused}");
+    }
+    for (tenant, bot) in [("u", "b"), ("t", "c")] {
+        assert!(!store.revoke_bot_key(tenant, bot, "k1", UnixMs(6)).await.unwrap());
+    }
+    assert!(store.revoke_bot_key("t", "b", "k1", UnixMs(6)).await.unwrap());
+    assert!(!store.revoke_bot_key("t", "b", "k1", UnixMs(7)).await.unwrap());
+    assert_eq!(store.bot_keys(Some("t")).await.unwrap()[0].revoked_at, Some(UnixMs(6)));
+    store.put_bot_key(&key("k1", "u", "b")).await.unwrap();
+    assert_eq!(store.bot_keys(Some("u")).await.unwrap(), [key("k1", "u", "b")]);
+    store.put_bot(&BotRow { id: "b".into(), tenant: "t".into(), ..BotRow::default() }).await.unwrap();
+    assert!(store.revoke_bot("t", "b", UnixMs(8)).await.unwrap());
+    let left: Vec<_> = store.bot_keys(None).await.unwrap();
+    let left: Vec<_> = left.iter().filter(|key| key.revoked_at.is_none()).map(|key| &*key.tenant).collect();
+    assert_eq!(left, ["u"], "a bot that is taken back takes its keys along, and no other's");
 }
 
 async fn the_audit_is_a_chain(store: &dyn Store) {

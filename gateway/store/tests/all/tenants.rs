@@ -1,7 +1,8 @@
 //! Two tenants with the same ids: whatever they do, each sees what it would see alone.
 
 use patchbay_store::{
-    BotRow, CallFilter, Entry, Horizon, MemoryStore, Page, Secret, Store, Subject, UnixMs, UsageQuery, open,
+    BotKeyRow, BotRow, CallFilter, Entry, Horizon, MemoryStore, Page, Secret, Store, Subject, UnixMs,
+    UsageQuery, open,
 };
 use proptest::prelude::*;
 
@@ -54,8 +55,11 @@ async fn act(store: &dyn Store, tenant: &str, act: &Act) {
         }
         Act::PutBot(i) => {
             let bot =
-                BotRow { id: i.to_string(), tenant: tenant.into(), jwk: tenant.into(), ..BotRow::default() };
+                BotRow { id: i.to_string(), tenant: tenant.into(), name: tenant.into(), ..BotRow::default() };
             store.put_bot(&bot).await.unwrap();
+            let (kid, bot) = (format!("{tenant}/{i}"), i.to_string());
+            let key = BotKeyRow { kid, tenant: tenant.into(), bot, ..BotKeyRow::default() };
+            store.put_bot_key(&key).await.unwrap();
         }
         Act::RevokeBot(i) => drop(store.revoke_bot(tenant, &i.to_string(), UnixMs(9)).await.unwrap()),
         Act::Forget => drop(store.forget(tenant, &Subject::User(private("user-1"))).await.unwrap()),
@@ -88,9 +92,10 @@ async fn view(store: &dyn Store, tenant: &str) -> String {
     }
     let usage = UsageQuery { tenant: Some(tenant.into()), ..UsageQuery::default() };
     let usage = store.usage(&usage).await.unwrap();
-    let (routes, bots) = (store.routes(tenant).await.unwrap(), store.bots(tenant).await.unwrap());
+    let (routes, bots) = (store.routes(tenant).await.unwrap(), store.bots(Some(tenant)).await.unwrap());
+    let keys = store.bot_keys(Some(tenant)).await.unwrap();
     // As JSON, which tells personal fields apart.
-    format!("{}", serde_json::json!([calls, pages, secrets, usage, routes, bots]))
+    format!("{}", serde_json::json!([calls, pages, secrets, usage, routes, bots, keys]))
 }
 
 proptest! {
