@@ -109,6 +109,12 @@ need_browsers() {
     npm_packages tests/browser "drivers of the browsers, and the SDKs that run in them"
 }
 
+# Stands before the gateway in the tests of bots. Only the program is used, each time with a folder and a port of its own.
+need_nginx() {
+    [ -x /usr/sbin/nginx ] && return
+    install_packages "nginx, which stands before the gateway in a test" nginx-light
+}
+
 # Only the program is used: nothing of systemd is started, and it does not become this machine's init.
 need_systemd_analyze() {
     have systemd-analyze || install_packages "systemd-analyze, which reads deploy/systemd" systemd
@@ -116,6 +122,6 @@ need_systemd_analyze() {
 
 case $for_what in
     demo) need_rust; need_node; need_web ;;
-    test) need_rust; need_nextest; need_node; need_web; npm_packages "$interop" "Twilio's validator, and OpenAI's SDKs with the Node that they need"; need_browsers; need_python; need_go; need_valgrind; need_postgresql ;;
+    test) need_rust; need_nextest; need_node; need_web; npm_packages "$interop" "Twilio's validator, and OpenAI's SDKs with the Node that they need"; need_browsers; need_python; need_go; need_valgrind; need_postgresql; need_nginx ;;
     *) fail "what for? demo or test, not '$for_what'" ;;
 esac

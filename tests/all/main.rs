@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test file: a panic is a failed test")]
 
 mod architecture;
+mod bot_http;
 mod bot_twilio;
 mod browser;
 mod call;

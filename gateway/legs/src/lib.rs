@@ -12,7 +12,7 @@ mod words;
 
 pub use endpoint::{ConfigError, EndpointDef, Media, Open, Transport};
 
-endpoint::endpoints! { bot_twilio, browser_ws, parrot, realtime, sideband, twilio, webrtc }
+endpoint::endpoints! { bot, bot_twilio, browser_ws, parrot, realtime, sideband, twilio, webrtc }
 
 /// The endpoint of that kind.
 #[must_use]

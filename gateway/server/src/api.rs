@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -14,6 +14,10 @@ use crate::app::App;
 
 pub mod admin;
 mod asked;
+pub mod bot_audio;
+pub mod bot_call;
+mod bot_join;
+mod bot_offer;
 pub mod bots;
 pub mod caller;
 pub mod calls;
@@ -44,6 +48,10 @@ pub fn public(app: &Arc<App>) -> Router {
         .route("/v1/calls", post(calls::create).get(calls::list))
         .route("/v1/calls/{id}", get(calls::show))
         .route("/v1/calls/{id}/hangup", post(calls::hang_up))
+        .route("/v1/calls/{id}/audio", get(bot_audio::hear).post(bot_audio::say))
+        .route("/v1/calls/{id}/audio/ack", get(bot_audio::acknowledge))
+        .route("/v1/calls/{id}/join", post(webrtc::join))
+        .route("/v1/calls/{id}/events", get(bot_call::read).post(bot_call::tell))
         .route("/v1/usage", get(usage::of_tenant))
         .route("/v1/realtime", get(realtime::open))
         .route("/v1/realtime/client_secrets", post(client_secrets::create))
@@ -140,6 +148,9 @@ async fn counted(State(app): State<Arc<App>>, request: Request, next: Next) -> R
 
 /// Answers 503 when an answer takes too long.
 async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if is_long(&request) {
+        return next.run(request).await;
+    }
     let template = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     // Who polls asks us to wait.
     let waits = if template == Some(bots::events::PATH) { bots::events::WAIT_MAX } else { Duration::ZERO };
@@ -150,4 +161,10 @@ async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> R
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "It took too long.").into_response()
         }
     }
+}
+
+/// What a bot says is read as long as it speaks; its own deadlines are its meeting's.
+fn is_long(request: &Request) -> bool {
+    let template = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    template == Some("/v1/calls/{id}/audio") && request.method() == Method::POST
 }

@@ -17,13 +17,14 @@ use crate::config::{Config, PublicUrl};
 use crate::credential::Credentials;
 use crate::credential::attempts::Attempts;
 use crate::drain::Drain;
+use crate::joins::Joins;
 use crate::journal::CallRecord;
 use crate::meter::Till;
 use crate::metrics::Metrics;
 use crate::overload::Overload;
 use crate::recording::airing::Airing;
 use crate::registry::Registry;
-use crate::transport::{Carrier, Dialer, Gate, PortPending};
+use crate::transport::{Carrier, Dialer, Gate, Meetings, PortPending};
 use crate::twilio_rest::TwilioRest;
 
 /// What the API asks of the calls of this machine. [`Calls`] answers; a test may answer otherwise.
@@ -119,6 +120,10 @@ pub struct App {
     pub calls: Box<dyn CallTable>,
     /// Phone calls and their tokens.
     pub phones: Phones,
+    /// Where the requests of bots find their calls.
+    pub meetings: Arc<Meetings>,
+    /// Calls to bots that are to be joined.
+    pub joins: Joins,
     /// Who asks.
     pub credentials: Credentials,
     /// Bots: who is there, and who gets a call.
@@ -204,6 +209,8 @@ impl App {
             public_url,
             calls,
             phones: Phones::new(),
+            meetings: Arc::default(),
+            joins: Joins::default(),
             admission: Admission::new(Arc::clone(&till.spend), Arc::clone(&overload)),
             overload,
             till,

@@ -193,13 +193,24 @@ impl Config {
         let tenant = self.tenants.get(tenant)?;
         let route = tenant.routes.get(route)?;
         if let Some(bot) = &route.bot {
-            let configured = tenant.bots.get(bot).cloned();
-            let bot = configured.unwrap_or_else(|| Arc::new(Provider::of_bot(bot, ProviderKind::Bot)));
-            return Some((tenant.clone(), route.clone(), bot));
+            return Some((tenant.clone(), route.clone(), tenant.bot(bot)));
         }
         let provider =
             tenant.providers.get(&route.provider).or_else(|| self.providers.get(&route.provider))?;
         Some((tenant.clone(), route.clone(), provider.clone()))
+    }
+
+    /// A route whose calls `bot` answers, whoever else answers them.
+    #[must_use]
+    pub fn route_to_bot(
+        &self,
+        tenant: &str,
+        route: &str,
+        bot: &str,
+    ) -> Option<(Arc<Tenant>, Arc<Route>, Arc<Provider>)> {
+        let tenant = self.tenants.get(tenant)?;
+        let route = Route { bot: Some(bot.to_owned()), ..(**tenant.routes.get(route)?).clone() };
+        Some((tenant.clone(), Arc::new(route), tenant.bot(bot)))
     }
 
     /// How long a tenant's rows are kept: as the machine says, or shorter if the tenant says so.

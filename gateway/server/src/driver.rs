@@ -15,7 +15,11 @@ use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use crate::journal::Journal;
-use crate::transport::{Carrier, DialSpec, Dialer, Port};
+use crate::transport::{Carrier, DialSpec, Dialer};
+
+mod seeking;
+
+pub use seeking::{Accepted, Finder, Seeking};
 
 /// Inputs taken from one transport in one wake-up, before the others get their turn.
 const BUDGET: usize = 32;
@@ -38,6 +42,8 @@ pub enum Opener {
         /// Where to, and with which key.
         spec: Box<DialSpec>,
     },
+    /// A bot is asked, and comes to us.
+    Bot(Seeking),
 }
 
 /// What the outside may ask of a running call.
@@ -60,7 +66,7 @@ struct Line {
     stalled: bool,
 }
 
-type Dialing = Pin<Box<dyn Future<Output = Result<Port, Refusal>> + Send>>;
+type Dialing = Pin<Box<dyn Future<Output = Result<Carrier, Refusal>> + Send>>;
 
 /// Runs one call to its end; resolves to how it ended when every transport has said goodbye.
 pub struct Driver {
@@ -133,11 +139,18 @@ impl Driver {
                 Opener::Inside => self.feed(Input::Wire { leg, wire: Wire::Opened }, now),
                 Opener::Dial { dialer, spec } => {
                     let (dialer, spec) = (dialer.clone(), spec.clone());
-                    self.dials.push((leg, Box::pin(async move { dialer.dial(&spec).await })));
+                    let dialing = async move { Ok(Carrier::WebSocket(Box::new(dialer.dial(&spec).await?))) };
+                    self.dials.push((leg, Box::pin(dialing)));
                 }
+                Opener::Bot(seeking) => self.dials.push((leg, Box::pin(seeking.seek()))),
             },
             Effect::Ended(outcome) => {
                 self.dials.clear();
+                let reason = outcome.reason.as_str();
+                self.lines.iter_mut().for_each(|line| line.port.ended(reason));
+                if let Opener::Bot(seeking) = &self.opener {
+                    seeking.ended(reason);
+                }
                 self.outcome = Some(outcome);
             }
         }
@@ -188,7 +201,7 @@ impl Driver {
                 Poll::Ready(result) => {
                     let (leg, _) = self.dials.swap_remove(index);
                     match result {
-                        Ok(port) => self.attach(leg, Carrier::WebSocket(Box::new(port)), now),
+                        Ok(port) => self.attach(leg, port, now),
                         Err(refusal) => self.feed(Input::Wire { leg, wire: Wire::Refused(refusal) }, now),
                     }
                 }

@@ -16,6 +16,7 @@ pub mod erasure;
 pub mod form;
 pub mod gateway;
 pub mod id;
+pub mod joins;
 pub mod journal;
 pub mod log;
 pub mod meter;

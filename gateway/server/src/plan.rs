@@ -28,6 +28,9 @@ pub use web::{web_call, web_units};
 /// How long a call waits for its caller's transport after it broke: Twilio's `<Redirect>` takes a second or two.
 const DETACHED_MAX: Duration = Duration::from_secs(30);
 
+/// Longer than any call.
+const NEVER: Duration = Duration::from_secs(366 * 86_400);
+
 /// What a caller's leg is told of the phone call.
 #[derive(Clone, Copy, Debug)]
 pub struct Phone<'a> {
@@ -162,6 +165,10 @@ fn call_config(target: Target<'_>, config: &Config) -> CallConfig {
     call.limits.caller_wait = config.limits.media_token;
     call.limits.detached_max = DETACHED_MAX;
     call.limits.call_max = target.tenant.limits.call_duration_max;
+    if target.provider.kind == ProviderKind::Bot {
+        // A bot has no cap that its connection would have to be renewed for.
+        (call.limits.rotate_after, call.limits.rotate_by) = (NEVER, NEVER);
+    }
     call
 }
 
@@ -185,8 +192,10 @@ fn answering(
         return Ok((bot::twilio(target, &ids(), false), None));
     }
     let leg = |kind: &str, config| LegPlan { kind: kind.into(), config, ingress: format, egress: format };
-    if target.provider.kind == ProviderKind::Parrot {
-        return Ok((leg("parrot", json!({})), None));
+    match target.provider.kind {
+        ProviderKind::Parrot => return Ok((leg("parrot", json!({})), None)),
+        ProviderKind::Bot => return Ok((leg("bot", json!({})), None)),
+        _ => {}
     }
     let mut config: realtime::Config = serde_json::from_value(realtime_config(target))
         .map_err(|_| PlanError("the model refuses its settings"))?;
@@ -249,9 +258,9 @@ fn noise_reduction(choice: NoiseReduction) -> Option<&'static str> {
 fn opener_of(callee: &LegPlan, target: Target<'_>, config: &Config) -> Result<Opener, PlanError> {
     let (provider, settings) = (target.provider, &callee.config);
     match provider.kind {
-        ProviderKind::Parrot => return Ok(Opener::Inside),
+        // Whom a bot's call is offered to is not the configuration's to know: see `App::seek_bot`.
+        ProviderKind::Parrot | ProviderKind::Bot => return Ok(Opener::Inside),
         ProviderKind::TwilioBot => return bot::dial_as_twilio(provider),
-        ProviderKind::Bot => return Err(PlanError("no bot of that name is configured")),
         _ => {}
     }
     let leg: realtime::Config =

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 mod kept;
 
+use super::bot_call::open_meeting;
 use super::caller::Caller;
 use super::error::ApiError;
 use super::twilio::voice::resume_path;
@@ -30,8 +31,15 @@ use crate::twilio_rest::Outbound;
 #[serde(deny_unknown_fields)]
 pub struct NewCall {
     to: String,
+    /// Of a phone call only.
+    from: Option<String>,
+    route: Option<String>,
+}
+
+/// A phone call to be made.
+struct PhoneCall {
+    to: String,
     from: String,
-    #[serde(default = "default_route")]
     route: String,
 }
 
@@ -48,8 +56,21 @@ pub async fn create(
     caller: Caller,
     body: Result<Json<NewCall>, JsonRejection>,
 ) -> Result<Response, ApiError> {
+    let asked = body.map_err(|rejection| ApiError::field("body", explained(&rejection)));
+    if let Ok(Json(call)) = &asked
+        && let Some(bot) = call.to.strip_prefix("bot:")
+    {
+        return super::bot_join::promise(&app, &caller, bot, call.route.as_deref());
+    }
+    if caller.bot().is_ok() {
+        let Json(call) = asked?;
+        return made_by_bot(&app, &caller, call).await;
+    }
     let tenant = caller.tenant(&app, Scope::CallsWrite)?;
-    let Json(call) = body.map_err(|rejection| ApiError::field("body", explained(&rejection)))?;
+    let Json(NewCall { to, from, route }) = asked?;
+    let from = from
+        .ok_or_else(|| ApiError::field("from", "`from` is a number of your account such as +4930123456."))?;
+    let call = PhoneCall { to, from, route: route.unwrap_or_else(default_route) };
     let route = tenant.routes.get(&call.route).filter(|_| caller.identity().may_use(&call.route));
     let route = route.ok_or_else(|| ApiError::not_found("route"))?;
     check_numbers(tenant, route, &call)?;
@@ -59,11 +80,36 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(json!({ "id": id, "state": "ringing" }))).into_response())
 }
 
+/// A bot calls a number, by a route that it answers.
+async fn made_by_bot(app: &App, caller: &Caller, call: NewCall) -> Result<Response, ApiError> {
+    let tenant = caller.tenant_or_bot(app, Scope::CallsWrite)?;
+    let bot = caller.bot()?.bot.name();
+    let answers = |route: &&Arc<Route>| route.bot.as_deref() == Some(bot) && route.allow_outbound;
+    let route = match &call.route {
+        Some(name) => tenant.routes.get(name).filter(answers),
+        None => tenant.routes.values().find(answers),
+    };
+    let route = route.ok_or_else(|| {
+        let message = "No route of the tenant has this bot and allow_outbound = true.";
+        ApiError::new(StatusCode::FORBIDDEN, "outbound_not_allowed", message)
+    })?;
+    let from = call.from.or_else(|| tenant.twilio.numbers.iter().next().cloned());
+    let from = from
+        .ok_or_else(|| ApiError::field("from", "`from` is a number of your account such as +4930123456."))?;
+    let call = PhoneCall { to: call.to, from, route: route.name.clone() };
+    check_numbers(tenant, route, &call)?;
+    app.phones.sweep(Instant::now(), |id| app.is_over(id));
+    let ticket = app.admit(caller.config(), tenant, Some(&call.to), units(route.audio))?;
+    let id = place(app, tenant, route, call, ticket).await?;
+    app.joins.make(&id, Instant::now());
+    Ok((StatusCode::CREATED, Json(json!({ "id": id, "state": "ringing" }))).into_response())
+}
+
 async fn place(
     app: &App,
     tenant: &Tenant,
     route: &Route,
-    call: NewCall,
+    call: PhoneCall,
     ticket: Ticket,
 ) -> Result<String, ApiError> {
     let (to, from) = (Private::new(call.to), Private::new(call.from));
@@ -85,7 +131,7 @@ async fn place(
     }
 }
 
-fn check_numbers(tenant: &Tenant, route: &Route, call: &NewCall) -> Result<(), ApiError> {
+fn check_numbers(tenant: &Tenant, route: &Route, call: &PhoneCall) -> Result<(), ApiError> {
     if !route.allow_outbound {
         let message = "This route makes no calls: allow_outbound is false.";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "outbound_not_allowed", message));
@@ -111,7 +157,9 @@ fn explained(rejection: &JsonRejection) -> &'static str {
     match rejection {
         JsonRejection::MissingJsonContentType(_) => "Send it as content-type: application/json.",
         JsonRejection::JsonSyntaxError(_) => "The body is not JSON.",
-        JsonRejection::JsonDataError(_) => "The body takes `to`, `from` and `route`, all of them texts.",
+        JsonRejection::JsonDataError(_) => {
+            "The body takes `to`, `from` and `route`, all of them texts; a call to a bot has no `from`."
+        }
         _ => "The body cannot be read.",
     }
 }
@@ -153,7 +201,12 @@ pub async fn show(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let tenant = caller.tenant(&app, Scope::CallsRead)?;
+    let tenant = caller.tenant_or_bot(&app, Scope::CallsRead)?;
+    if caller.bot().is_ok_and(|pass| app.bots.taken(&pass.bot, &id).is_none())
+        && open_meeting(&app, &caller, &id).is_none()
+    {
+        return Err(ApiError::not_found("call"));
+    }
     one(&app, &tenant.name, &id).await
 }
 
@@ -195,9 +248,10 @@ pub(super) async fn one(app: &App, tenant: &str, id: &str) -> Result<Response, A
     if let Some(record) = record {
         return Ok(Json(record).into_response());
     }
-    match app.phones.by_id(id).filter(|phone| phone.tenant == tenant) {
-        Some(phone) => Ok(Json(json!({ "id": phone.id, "state": "ringing" })).into_response()),
-        None => Err(ApiError::not_found("call")),
+    let rings = app.phones.by_id(id).is_some_and(|phone| phone.tenant == tenant);
+    match rings || app.joins.waits(id, tenant, Instant::now()) {
+        true => Ok(Json(json!({ "id": id, "state": "ringing" })).into_response()),
+        false => Err(ApiError::not_found("call")),
     }
 }
 
@@ -210,6 +264,10 @@ pub async fn hang_up(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
+    if caller.bot().is_ok() {
+        super::bot_call::meeting_of(&app, &caller, &id).await?.hang_up();
+        return Ok(Json(json!({ "id": id, "state": "ending" })).into_response());
+    }
     let tenant = caller.tenant(&app, Scope::CallsWrite)?;
     let is_ours = app.calls.record(&id).is_some_and(|call| *call.tenant == *tenant.name);
     let phone = app.phones.by_id(&id).filter(|phone| phone.tenant == tenant.name);

@@ -9,11 +9,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
+use super::bot_join;
 use super::caller::Caller;
 use super::error::ApiError;
 use crate::admission::units_between;
 use crate::app::App;
-use crate::config::{Route, Tenant};
+use crate::bots::Human;
+use crate::config::{Provider, Route, Tenant};
 use crate::credential::Scope;
 use crate::plan::client::{Client, client_call, may_choose_model, model_format};
 use crate::plan::{Target, client_port};
@@ -34,6 +36,8 @@ pub struct Asked {
     route: Option<String>,
     intent: Option<String>,
     call_id: Option<String>,
+    /// A call to a bot that was asked for.
+    join: Option<String>,
     greet: bool,
 }
 
@@ -74,6 +78,8 @@ fn offers_beta(upgrade: &WsUpgrade) -> bool {
     upgrade.protocols().any(|offered| offered == BETA_PROTOCOL)
 }
 
+type Found = (Arc<Tenant>, Arc<Route>, Arc<Provider>);
+
 struct Opening<'a> {
     app: &'a Arc<App>,
     caller: &'a Caller,
@@ -99,8 +105,17 @@ impl Opening<'_> {
         if let Some(id) = &asked.call_id {
             return self.steer(id, upgrade);
         }
-        let id = crate::id::fresh("call_");
-        self.begin(&id, tenant, &asked)?;
+        let id = match &asked.join {
+            Some(id) => {
+                bot_join::joined(self.app, self.caller, id, |found| self.begin(id, found, &asked))?;
+                id.clone()
+            }
+            None => {
+                let id = crate::id::fresh("call_");
+                self.begin(&id, self.found(tenant, &asked)?, &asked)?;
+                id
+            }
+        };
         let (response, pending) =
             upgrade.with_protocol(PROTOCOL).accept(client_port(&self.caller.config().limits));
         self.app.calls.attach(&id, pending);
@@ -120,13 +135,17 @@ impl Opening<'_> {
         Ok(response)
     }
 
-    /// Lets the call in and starts it: its model is dialled while the 101 is on its way.
-    fn begin(&self, id: &str, tenant: &Tenant, asked: &Asked) -> Result<(), ApiError> {
-        let (app, config) = (self.app, self.caller.config());
-        let identity = self.caller.identity();
+    /// The route that is asked for.
+    fn found(&self, tenant: &Tenant, asked: &Asked) -> Result<Found, ApiError> {
         let name = (self.caller.route(asked.route.as_deref()))
             .ok_or_else(|| ApiError::field("route", "`route` names one of the tenant's routes."))?;
-        let found = config.route(&tenant.name, &name).ok_or_else(|| ApiError::not_found("route"))?;
+        self.caller.config().route(&tenant.name, &name).ok_or_else(|| ApiError::not_found("route"))
+    }
+
+    /// Lets the call in and starts it: its model is dialled while the 101 is on its way.
+    fn begin(&self, id: &str, found: Found, asked: &Asked) -> Result<(), ApiError> {
+        let (app, config) = (self.app, self.caller.config());
+        let identity = self.caller.identity();
         let (tenant, mut route, provider) = found;
         if let Some(model) = chosen_model(&route, asked) {
             Arc::make_mut(&mut route).model = model.to_owned();
@@ -148,6 +167,7 @@ impl Opening<'_> {
         let mut plan =
             client_call(id, target, client, config, Box::new(ticket)).map_err(|error| failed(&error))?;
         plan.bill.reservation = reservation;
+        app.seek_bot(&mut plan, Human::of(identity));
         app.calls.start(plan).map_err(|error| failed(&error))?;
         tracing::info!(call = id, tenant = tenant.name, route = route.name, "call started");
         Ok(())

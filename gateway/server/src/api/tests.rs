@@ -179,6 +179,12 @@ fn jwt(audience: &str, scope: &str) -> String {
 const OBJECTS: &[(&str, &str)] = &[
     ("GET", "/v1/calls/{id}"),
     ("POST", "/v1/calls/{id}/hangup"),
+    ("POST", "/v1/calls/{id}/join"),
+    ("GET", "/v1/calls/{id}/audio"),
+    ("POST", "/v1/calls/{id}/audio"),
+    ("GET", "/v1/calls/{id}/audio/ack"),
+    ("GET", "/v1/calls/{id}/events"),
+    ("POST", "/v1/calls/{id}/events"),
     ("POST", "/v1/realtime/calls/{id}"),
     ("PATCH", "/v1/realtime/calls/{id}"),
     ("DELETE", "/v1/realtime/calls/{id}"),

@@ -12,11 +12,13 @@ use patchbay_core::EndReason;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::bot_join;
 use super::caller::Caller;
 use super::error::ApiError;
 use super::multipart;
 use crate::app::App;
-use crate::config::Tenant;
+use crate::bots::Human;
+use crate::config::{Provider, Route, Tenant};
 use crate::credential::Scope;
 use crate::plan::client::Client;
 use crate::plan::{self, PlanError, Target, web_units};
@@ -68,6 +70,23 @@ pub async fn create_whip(
     open(&app, &caller, &Asked { route: Some(route), greet: false }, &offer)
 }
 
+/// `POST /v1/calls/{id}/join`: an offer for a call to a bot that was asked for.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn join(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    bot_join::joined(&app, &caller, &id, |found| {
+        let offer = offer(&headers, body)?;
+        begin(&app, &caller, (&id, found), false, &offer)
+    })
+}
+
 /// `POST` or `PATCH /v1/realtime/calls/{id}`: a new offer for the same call, an ICE restart.
 ///
 /// # Errors
@@ -103,35 +122,47 @@ pub async fn hang_up(
     Ok(StatusCode::OK.into_response())
 }
 
-/// Begins a call: admitted before anything is made for it, and paid for when it is sure to begin.
+/// Begins a call by a route.
 fn open(app: &App, caller: &Caller, asked: &Asked, offer: &Offer) -> Result<Response, ApiError> {
     let tenant = caller.tenant(app, Scope::RealtimeConnect)?;
+    let name = caller.route(asked.route.as_deref()).ok_or_else(|| ApiError::not_found("route"))?;
+    let found = caller.config().route(&tenant.name, &name).ok_or_else(|| ApiError::not_found("route"))?;
+    begin(app, caller, (&crate::id::fresh("rtc_"), found), asked.greet, offer)
+}
+
+/// Begins a call: admitted before anything is made for it, and paid for when it is sure to begin.
+fn begin(
+    app: &App,
+    caller: &Caller,
+    (id, found): (&str, (Arc<Tenant>, Arc<Route>, Arc<Provider>)),
+    greets: bool,
+    offer: &Offer,
+) -> Result<Response, ApiError> {
     let gate = gate(app)?;
     let format = Gate::look(&offer.sdp)?;
     let (config, identity) = (caller.config(), caller.identity());
-    let name = caller.route(asked.route.as_deref()).ok_or_else(|| ApiError::not_found("route"))?;
-    let found = config.route(&tenant.name, &name).ok_or_else(|| ApiError::not_found("route"))?;
-    let target = Target { tenant: &found.0, route: &found.1, provider: &found.2 };
+    let (tenant, route, provider) = found;
+    let target = Target { tenant: &tenant, route: &route, provider: &provider };
     let user = identity.user.as_ref().map(|user| user.reveal().as_str());
-    let mut ticket = app.admit(config, tenant, user, web_units(target, format))?;
-    let id = crate::id::fresh("rtc_");
-    let (port, answer) = gate.answer(&id, &offer.sdp)?;
+    let mut ticket = app.admit(config, &tenant, user, web_units(target, format))?;
+    let (port, answer) = gate.answer(id, &offer.sdp)?;
     app.credentials.spend(identity, caller.sending())?;
     let reservation = ticket.take_reservation();
     let (settings, unix) = (offer.settings.as_ref(), caller.sending().unix);
-    let client = Client { identity, is_flat: false, greets: asked.greet, settings, unix };
-    let plan = plan::web_call(&id, target, (client, answer.format), config, Box::new(ticket));
+    let client = Client { identity, is_flat: false, greets, settings, unix };
+    let plan = plan::web_call(id, target, (client, answer.format), config, Box::new(ticket));
     let mut plan = plan.map_err(|error| match (error, settings) {
         (PlanError::SETTINGS, Some(_)) => {
             ApiError::field("session", "`session` has settings that make no sense.")
         }
-        (error, _) => unplanned(app, tenant, &error),
+        (error, _) => unplanned(app, &tenant, &error),
     })?;
     plan.bill.reservation = reservation;
-    app.calls.start(plan).map_err(|error| unplanned(app, tenant, &error))?;
-    app.calls.carry(&id, Carrier::Rtc(Box::new(port)));
-    tracing::info!(call = id, tenant = tenant.name, route = name, format = %answer.format, "call started");
-    Ok(created(&id, answer))
+    app.seek_bot(&mut plan, Human::of(identity));
+    app.calls.start(plan).map_err(|error| unplanned(app, &tenant, &error))?;
+    app.calls.carry(id, Carrier::Rtc(Box::new(port)));
+    tracing::info!(call = id, tenant = tenant.name, route = route.name, format = %answer.format, "call started");
+    Ok(created(id, answer))
 }
 
 fn created(id: &str, answer: Answer) -> Response {

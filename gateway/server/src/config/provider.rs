@@ -173,7 +173,7 @@ fn read_base_url(kind: ProviderKind, section: &mut Section<'_>) -> String {
     };
     let default = match kind {
         ProviderKind::OpenAi => Some(OPENAI_URL),
-        ProviderKind::Parrot => Some(""),
+        ProviderKind::Parrot | ProviderKind::Bot => Some(""),
         _ => None,
     };
     let before = section.fault_count();

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use super::bot::read_bots;
 use super::jwt::JwtIssuer;
 use super::prices::Prices;
-use super::provider::Provider;
+use super::provider::{Provider, ProviderKind};
 use super::retention::TenantRetention;
 use super::route::{Route, RouteContext};
 use super::section::{Located, Section};
@@ -85,6 +85,13 @@ pub struct TwilioAccount {
 }
 
 impl Tenant {
+    /// Whoever answers as this bot: one that the tenant configures, else one that registers.
+    #[must_use]
+    pub fn bot(&self, name: &str) -> Arc<Provider> {
+        let registers = || Arc::new(Provider::of_bot(name, ProviderKind::Bot));
+        self.bots.get(name).cloned().unwrap_or_else(registers)
+    }
+
     pub(super) fn read(
         name: &str,
         section: &mut Section<'_>,

@@ -8,7 +8,7 @@ use patchbay_legs::client_events::{self, Choice, Policy};
 use patchbay_legs::{realtime, shape};
 use serde_json::{Map, Value, json};
 
-use super::{PlanError, Target, bot, call_config, is_recorded, opener_of, party, realtime_config};
+use super::{NEVER, PlanError, Target, bot, call_config, is_recorded, opener_of, party, realtime_config};
 use crate::calls::CallPlan;
 use crate::config::{Config, ProviderKind, Route};
 use crate::credential::{Identity, Kind};
@@ -19,8 +19,6 @@ use crate::scribe::Parties;
 
 /// An upgrade that was accepted is there within this, or never.
 const COMES_WITHIN: Duration = Duration::from_secs(10);
-/// Nobody's patience: a client sees for itself what happens, and asks for answers when it likes.
-const NEVER: Duration = Duration::from_secs(366 * 86_400);
 
 /// Who asks for a conversation, and how.
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +111,8 @@ pub fn conversation(
     } else if target.provider.kind == ProviderKind::TwilioBot {
         let leg = bot::twilio(target, &bot::CallIds::of_client(id, target), true);
         ("bot_twilio", leg.config, house_settings(&target.provider.name, target.route, &settings))
+    } else if target.provider.kind == ProviderKind::Bot {
+        ("bot", json!({ "relays": true }), house_settings(&target.provider.name, target.route, &settings))
     } else {
         let route: realtime::Config = serde_json::from_value(realtime_config(target))
             .map_err(|_| PlanError("the model refuses its settings"))?;
@@ -187,7 +187,10 @@ fn client_call_config(target: Target<'_>, client: Client<'_>, config: &Config) -
     let mut call = call_config(target, config);
     call.greets &= client.greets;
     call.limits.caller_wait = COMES_WITHIN;
-    if target.provider.kind != ProviderKind::TwilioBot {
+    if target.provider.kind == ProviderKind::Bot {
+        // A bot is rung, which takes time: the caller hears that something goes on.
+        call.greets = target.route.greeting.is_some();
+    } else if target.provider.kind != ProviderKind::TwilioBot {
         call.patience = Patience { filler: NEVER, notice: NEVER, give_up: NEVER };
     }
     call

@@ -7,7 +7,7 @@ use super::client::{Client, Conversation, Legs, conversation, model_format, plan
 use super::{PlanError, Target};
 use crate::admission::units_between;
 use crate::calls::CallPlan;
-use crate::config::{AudioChoice, Config};
+use crate::config::{AudioChoice, Config, ProviderKind};
 use crate::recorder::LegPlan;
 
 /// Transcoding Opus both ways, in units of 100 µs of CPU a second: 10 to 15 ms a second were measured for the encoder and 2.5 for
@@ -17,7 +17,12 @@ const OPUS_UNITS: u32 = 150;
 /// What a browser's call costs at admission: nothing where the model takes what it sends.
 #[must_use]
 pub fn web_units(target: Target<'_>, format: Format) -> u32 {
-    if format == Format::OPUS { OPUS_UNITS } else { units_between(format, towards_model(target, format)) }
+    // A bot is offered what the browser sends.
+    if format == Format::OPUS && target.provider.kind != ProviderKind::Bot {
+        OPUS_UNITS
+    } else {
+        units_between(format, towards_model(target, format))
+    }
 }
 
 /// Plans a call of `client` whose media is in `format`. `ticket` is held until the call is over.
@@ -44,6 +49,9 @@ pub fn web_call(
 
 /// A voice in Opus is wide: it stays so towards a model that takes more than the telephone has.
 fn towards_model(target: Target<'_>, format: Format) -> Format {
+    if target.provider.kind == ProviderKind::Bot {
+        return format;
+    }
     let is_narrow = format == Format::PCMU && target.route.audio == AudioChoice::Auto;
     if is_narrow { Format::PCMU } else { model_format(target) }
 }

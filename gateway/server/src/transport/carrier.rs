@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use patchbay_core::Wire;
 
-use super::{Port, RtcPort};
+use super::{BotPort, Port, RtcPort};
 
 /// A leg's transport of whatever kind.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub enum Carrier {
     WebSocket(Box<Port>),
     /// A WebRTC connection: says itself when it is open.
     Rtc(Box<RtcPort>),
+    /// The requests of a bot: says itself when the first is there.
+    Bot(Box<BotPort>),
 }
 
 impl Carrier {
@@ -27,6 +29,7 @@ impl Carrier {
         match self {
             Self::WebSocket(port) => port.poll_recv(cx),
             Self::Rtc(port) => port.poll_recv(cx),
+            Self::Bot(port) => port.poll_recv(cx),
         }
     }
 
@@ -35,6 +38,7 @@ impl Carrier {
         match self {
             Self::WebSocket(port) => port.send(wire),
             Self::Rtc(port) => port.send(wire),
+            Self::Bot(port) => port.send(wire),
         }
     }
 
@@ -43,15 +47,17 @@ impl Carrier {
         match self {
             Self::WebSocket(port) => port.poll_flush(cx),
             Self::Rtc(port) => port.poll_flush(cx),
+            Self::Bot(port) => port.poll_flush(cx),
         }
     }
 
-    /// Whether the peer keeps up. A datagram that does not get through is lost, and holds up nothing.
+    /// Whether the peer keeps up. A datagram that does not get through is lost, and holds up nothing; a bot that reads slowly
+    /// misses the oldest.
     #[must_use]
     pub fn is_writable(&self) -> bool {
         match self {
             Self::WebSocket(port) => port.is_writable(),
-            Self::Rtc(_) => true,
+            Self::Rtc(_) | Self::Bot(_) => true,
         }
     }
 
@@ -61,6 +67,14 @@ impl Carrier {
         match self {
             Self::WebSocket(port) => port.is_closed(),
             Self::Rtc(port) => port.is_closed(),
+            Self::Bot(port) => port.is_closed(),
+        }
+    }
+
+    /// The call is over, for this reason: whoever can be told is.
+    pub fn ended(&mut self, reason: &'static str) {
+        if let Self::Bot(port) = self {
+            port.ended(reason);
         }
     }
 
@@ -69,6 +83,7 @@ impl Carrier {
         match self {
             Self::WebSocket(port) => port.poll_finish(cx),
             Self::Rtc(port) => port.poll_finish(cx),
+            Self::Bot(port) => port.poll_finish(cx),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! The defaults of the stacks below are not safe at the edge (no header deadline, 64 MiB messages, no pings, unbounded
 //! write buffers), so every limit is set here, once.
 
+mod bot_port;
 mod carrier;
 mod dial;
 mod fetch;
@@ -13,6 +14,10 @@ mod pulse;
 mod rtc;
 mod upgrade;
 
+pub use bot_port::{
+    Acknowledged, BotPort, Heard, Listening, Meeting, Meetings, Occasion, Reading, Speaking, Unsaid, Untold,
+    Uptake, span_of,
+};
 pub use carrier::Carrier;
 pub use dial::{BadCa, BadUrl, DialSpec, Dialer};
 pub use fetch::{FetchSpec, Fetched};

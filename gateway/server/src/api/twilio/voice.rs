@@ -16,6 +16,7 @@ use super::{refused, twiml};
 use crate::admission::{Applicant, Refused, Ticket, units};
 use crate::api::error::ApiError;
 use crate::app::App;
+use crate::bots::Human;
 use crate::config::{Config, Provider, Route, Tenant};
 use crate::meter::PhoneCall;
 use crate::plan::{self, Phone, Target};
@@ -107,6 +108,8 @@ impl Ringing<'_> {
         let mut plan =
             plan::phone_call(id, target, phone, self.config, Box::new(ticket)).map_err(|e| failed(&e))?;
         plan.bill.reservation = reservation;
+        let number = form.party("From").map(|number| Private::new(number.to_owned()));
+        app.seek_bot(&mut plan, Human::phone(number, form.get("StirVerstat")));
         app.calls.start(plan).map_err(|error| failed(&error))?;
         app.till.telephone.begin(PhoneCall {
             call_sid: form.call_sid.clone(),
