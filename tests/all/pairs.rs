@@ -137,7 +137,7 @@ impl Caller {
                 Heard { samples: as_samples(&pcm), is_cut, is_ended: double.closed_with().is_some() }
             }
             Self::WebRtc => {
-                let pause = vec![0; 48_000 * 2 * 3];
+                let pause = vec![0; 48_000 * 2 * 2];
                 let says = [pcm_48k(FIRST), pause.into(), pcm_48k(SECOND)].concat();
                 let plan = PeerPlan::new(stage.public(), says.into(), Duration::from_secs(18));
                 let report = talk(&PeerPlan { key: Some(KEY.into()), ..plan }).await.unwrap();
@@ -153,52 +153,70 @@ fn pcm_24k(name: &str) -> Bytes {
     pcm.into()
 }
 
+/// What came of one pair: what the caller heard, and what whoever answered heard, if that is kept.
+struct Talked {
+    heard: Heard,
+    reached: Option<Vec<f64>>,
+}
+
 /// One pair, from the first word to the hang-up.
-async fn pair(caller: Caller, callee: Callee, callee_hangs_up: bool) {
+async fn pair(caller: Caller, callee: Callee, callee_hangs_up: bool) -> Talked {
     let (stage, bot) = callee.set(callee_hangs_up).await;
     let heard = caller.call(&stage).await;
+    Talked { heard, reached: callee.heard(caller, stage, bot).await }
+}
+
+fn check(caller: Caller, callee: Callee, callee_hangs_up: bool, talked: &Talked) {
+    let Talked { heard, reached } = talked;
     let (first, second) = callee.speech();
     let name = format!("{caller:?} and {callee:?}");
-    let beginning = &speech::fixture(first)[..8_000];
+    let beginning = &speech::fixture(first)[..12_000];
     assert!(share(beginning, &heard.samples) > 0.6, "{name}: the answer did not begin");
     assert!(share(&speech::fixture(second), &heard.samples) > 0.6, "{name}: nothing after the interruption");
-    if first == "model-long.wav" {
+    if first == "model-long.wav" && caller != Caller::BrowserWs {
+        // A client of the realtime API is sent all of an answer at once, and says itself how much it played.
         let whole = share(&speech::fixture(first), &heard.samples);
-        assert!(caller == Caller::BrowserWs || whole < 0.6, "{name}: it was not interrupted: {whole}");
+        assert!(whole < 0.6, "{name}: it was not interrupted: {whole}");
     }
     assert!(heard.is_cut, "{name}: the interruption was not told");
     assert_eq!(heard.is_ended, callee_hangs_up, "{name}: who hung up?");
-    if let Some(reached) = callee.heard(caller, stage, bot).await {
-        assert!(share(&speech::fixture(FIRST), &reached) > 0.6, "{name}: the caller was not heard");
-        assert!(share(&speech::fixture(SECOND), &reached) > 0.5, "{name}: the interruption was not heard");
+    if let Some(reached) = reached {
+        assert!(share(&speech::fixture(FIRST), reached) > 0.6, "{name}: the caller was not heard");
+        assert!(share(&speech::fixture(SECOND), reached) > 0.5, "{name}: the interruption was not heard");
     }
 }
 
-/// What the product connects. A model and the parrot never hang up by themselves: a provider that closes is dialled again.
-const TABLE: &[(Caller, Callee, bool)] = &[
-    (Caller::Phone, Callee::Realtime, false),
-    (Caller::Phone, Callee::Parrot, false),
-    (Caller::Phone, Callee::TwilioBot, false),
-    (Caller::Phone, Callee::TwilioBot, true),
-    (Caller::BrowserWs, Callee::Realtime, false),
-    (Caller::BrowserWs, Callee::Parrot, false),
-    (Caller::BrowserWs, Callee::TwilioBot, false),
-    (Caller::BrowserWs, Callee::TwilioBot, true),
-    (Caller::WebRtc, Callee::Realtime, false),
-    (Caller::WebRtc, Callee::Parrot, false),
-    (Caller::WebRtc, Callee::TwilioBot, false),
-    (Caller::WebRtc, Callee::TwilioBot, true),
+/// Who answers, and whether they hang up. A model and the parrot never do: a provider that closes is dialled again.
+const TABLE: &[(Callee, bool)] = &[
+    (Callee::Realtime, false),
+    (Callee::Parrot, false),
+    (Callee::TwilioBot, false),
+    (Callee::TwilioBot, true),
 ];
 
-#[tokio::test]
-async fn everybody_who_calls_talks_with_everybody_who_answers_interrupts_and_hangs_up() {
-    let calls: Vec<_> =
-        TABLE.iter().map(|&(caller, callee, end)| tokio::spawn(pair(caller, callee, end))).collect();
-    let mut failed = Vec::new();
-    for (row, call) in TABLE.iter().zip(calls) {
-        if call.await.is_err() {
-            failed.push(row);
-        }
+/// All that `caller` may reach, at the same time; looked at when nobody speaks any more.
+async fn with_everybody(caller: Caller) {
+    let calls: Vec<_> = TABLE.iter().map(|&(callee, end)| tokio::spawn(pair(caller, callee, end))).collect();
+    let mut talked = Vec::new();
+    for call in calls {
+        talked.push(call.await.unwrap());
     }
-    assert!(failed.is_empty(), "{failed:#?}");
+    for (&(callee, end), talked) in TABLE.iter().zip(&talked) {
+        check(caller, callee, end, talked);
+    }
+}
+
+#[tokio::test]
+async fn a_phone_with_everybody_who_answers() {
+    with_everybody(Caller::Phone).await;
+}
+
+#[tokio::test]
+async fn a_browser_by_websocket_with_everybody_who_answers() {
+    with_everybody(Caller::BrowserWs).await;
+}
+
+#[tokio::test]
+async fn a_browser_by_webrtc_with_everybody_who_answers() {
+    with_everybody(Caller::WebRtc).await;
 }

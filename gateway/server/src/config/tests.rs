@@ -514,9 +514,14 @@ fn the_shipped_file_is_the_defaults_and_its_examples_work() {
         .collect();
     let uncommented = uncommented.replace("my-deployment\"", "my-deployment\"\nkey = { env = \"KEY\" }");
     let mut all = sources(&uncommented);
-    for name in
-        ["OPENAI_API_KEY", "HOUSE_KEY", "PATCHBAY_API_KEY", "TWILIO_AUTH_TOKEN", "TWILIO_API_KEY_SECRET"]
-    {
+    for name in [
+        "OPENAI_API_KEY",
+        "HOUSE_KEY",
+        "PATCHBAY_API_KEY",
+        "TWILIO_AUTH_TOKEN",
+        "TWILIO_API_KEY_SECRET",
+        "BOT_AUTH_TOKEN",
+    ] {
         all.set(name, "x");
     }
     all.set("PATCHBAY_ADMIN_KEY", "x");
@@ -532,6 +537,70 @@ fn the_shipped_file_is_the_defaults_and_its_examples_work() {
         (provider.base_url.clone(), provider.model.clone(), provider.connect_timeout, provider.auth)
     };
     assert_eq!(parts(&config), parts(&default), "the examples show the defaults of a kind");
+}
+
+#[test]
+fn a_bad_bot_is_refused_with_place_and_advice_and_a_good_one_takes_the_providers_place() {
+    let bot = "[tenants.default.bots.desk]\n";
+    let table = [
+        (
+            format!("{bot}url = \"wss://a.example/m\""),
+            "p.toml:1:23: `tenants.default.bots.desk` lacks its protocol; write protocol = \"twilio\"",
+        ),
+        (
+            format!("{bot}protocol = \"twillio\"\nurl = \"wss://a.example\""),
+            "p.toml:2:12: `tenants.default.bots.desk.protocol` takes \"twilio\"; write protocol = \"twilio\"",
+        ),
+        (
+            format!("{bot}protocol = \"twilio\""),
+            "p.toml:1:23: `tenants.default.bots.desk` lacks its url; write url = \"wss://bot.example.com/media\"",
+        ),
+        (
+            format!("{bot}protocol = \"twilio\"\nurl = \"https://a.example\""),
+            "p.toml:3:7: `tenants.default.bots.desk.url` begins with wss://; write url = \"wss://bot.example.com/media\"",
+        ),
+        (
+            format!("{bot}protocol = \"twilio\"\nurl = \"ws://a.example/m\""),
+            "p.toml:3:7: `tenants.default.bots.desk.url` would send the call in clear; write wss://, or cleartext = true if that network is yours alone",
+        ),
+        (
+            format!("{bot}protocol = \"twilio\"\nurl = \"wss://u@a.example/m\""),
+            "p.toml:3:7: `tenants.default.bots.desk.url` takes a host and a path, without user or fragment; write url = \"wss://bot.example.com/media\"",
+        ),
+        (
+            format!("{bot}protocol = \"twilio\"\nurl = \"wss://a.example/m\"\nparameters = 3"),
+            "p.toml:4:14: `tenants.default.bots.desk.parameters` takes texts by their names; write parameters = { name = \"value\" }",
+        ),
+        (
+            "[tenants.default.routes.default]\nbot = \"desk\"\nprovider = \"parrot\"".to_owned(),
+            "p.toml:3:12: `tenants.default.routes.default` has a bot and a provider; write one of them: who is to answer?",
+        ),
+        (
+            "[tenants.default.routes.default]\nbot = \"The Desk\"".to_owned(),
+            "p.toml:2:7: `tenants.default.routes.default.bot` takes up to 64 of a-z, 0-9, `-` and `_`; write bot = \"receptionist\"",
+        ),
+    ];
+    for (text, expected) in &table {
+        let found = faults(&sources(&format!("{text}\n{PARROT}")));
+        assert!(found.contains(expected), "{text}\nexpected {expected}\nfound    {found}");
+    }
+    for url in [
+        "wss://bot.example.com/media",
+        "ws://127.0.0.1:8000/media",
+        "ws://[::1]:8000",
+        "wss://a.example:443/m?x=1",
+    ] {
+        let text = format!(
+            "{bot}protocol = \"twilio\"\nurl = \"{url}\"\n[tenants.default.routes.default]\nbot = \"desk\"\n{PARROT}"
+        );
+        let config = Config::parse(&sources(&text)).unwrap();
+        let (_, route, bot) = config.route("default", "default").unwrap();
+        assert_eq!(
+            (route.provider.as_str(), bot.kind, bot.base_url.as_str()),
+            ("", ProviderKind::TwilioBot, url)
+        );
+        assert!(toml::from_str::<toml::Table>(&config.to_toml()).is_ok());
+    }
 }
 
 #[test]
