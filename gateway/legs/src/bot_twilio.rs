@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use patchbay_core::{
     Caps, Command, Down, Event, Fault, Format, Frame, Instant, Leg, LegError, MediaTime, Outbox, Pacing,
-    Payload, Refusal, Wire,
+    Payload, Reframer, Refusal, Wire,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -73,6 +73,8 @@ pub struct BotTwilio {
     phase: Phase,
     speech: Speech,
     marks: Marks,
+    /// The caller's audio, whose last piece may not be whole yet.
+    pieces: Pieces,
     /// Listens for the caller while the bot owes the first word: whoever speaks first, it is owed no more.
     ear: Option<Ear>,
     nonsense: Bucket,
@@ -101,6 +103,7 @@ impl BotTwilio {
             phase: Phase::Dialling,
             speech: Speech::new(config.relays),
             marks: Marks::default(),
+            pieces: Pieces(Reframer::new(Format::PCMU, MediaTime::FRAME, MediaTime::FRAME)),
             ear: None,
             nonsense: Bucket::new(),
             message: 0,
@@ -189,10 +192,10 @@ impl BotTwilio {
         if passed > *next_ms + HOLE_MS {
             *next_ms = passed / FRAME_MS * FRAME_MS;
         }
-        for payload in in_frames(&frame.payload) {
-            out.text(|text| saying.media(FIRST_MS + *next_ms, &payload, text));
+        self.pieces.push(&frame.payload, |piece| {
+            out.text(|text| saying.media(FIRST_MS + *next_ms, piece, text));
             *next_ms += FRAME_MS;
-        }
+        });
         self.listen(frame, out);
     }
 
@@ -312,14 +315,17 @@ impl Leg for BotTwilio {
     }
 }
 
-/// Pieces of 20 ms, as Twilio sends them; what is one stays in the form that it came in.
-fn in_frames(payload: &Payload) -> Vec<Payload> {
-    let bytes = Format::PCMU.bytes_for(MediaTime::FRAME).unwrap_or(1);
-    if payload.len() <= bytes {
-        return vec![payload.clone()];
+/// The caller's audio in pieces of 20 ms, as Twilio sends it: bots count on it. What is one stays in the form that it came in.
+struct Pieces(Reframer);
+
+impl Pieces {
+    fn push(&mut self, payload: &Payload, mut piece: impl FnMut(&Payload)) {
+        let whole = Format::PCMU.bytes_for(MediaTime::FRAME).unwrap_or(1);
+        if payload.len() == whole && self.0.held().is_zero() {
+            return piece(payload);
+        }
+        self.0.push(payload.to_raw(), |chunk| piece(&Payload::Raw(chunk)));
     }
-    let raw = payload.to_raw();
-    (0..raw.len()).step_by(bytes).map(|at| Payload::Raw(raw.slice(at..raw.len().min(at + bytes)))).collect()
 }
 
 /// What a refused upgrade means: an address or a token that is wrong will be wrong at the next try too.

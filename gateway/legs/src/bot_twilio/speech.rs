@@ -11,6 +11,9 @@ use crate::words::Words;
 
 /// How long after it ran dry a piece of speech may still go on.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Speech that does not fill its last 20 ms ends a little before it runs dry, unless more just came: what is left over then
+/// leaves with the rest of it, and not a pause later.
+const ODD_END: Duration = Duration::from_millis(60);
 
 /// The bot's side of the talk.
 #[derive(Debug)]
@@ -29,6 +32,19 @@ struct Piece {
     pts: MediaTime,
     /// When all that came of it will have been played.
     dry_at: Instant,
+    /// When more of it came last.
+    came_at: Instant,
+    /// The listener will hear no more of it.
+    is_cut: bool,
+}
+
+impl Piece {
+    fn ends_at(&self) -> Instant {
+        if self.is_cut || self.pts.ticks().is_multiple_of(MediaTime::FRAME.ticks()) {
+            return self.dry_at + PAUSE;
+        }
+        (self.came_at + ODD_END).max(self.dry_at.saturating_sub(ODD_END))
+    }
 }
 
 impl Speech {
@@ -45,13 +61,14 @@ impl Speech {
         let frame = Frame::speech(Format::PCMU, payload, piece.pts, piece.utterance);
         piece.pts = frame.end();
         piece.dry_at = piece.dry_at.max(now) + frame.duration;
+        piece.came_at = now;
         out.event(Event::AudioReceived(frame));
     }
 
     fn begin(&mut self, now: Instant, out: &mut Outbox) {
         let utterance = UtteranceId(self.next);
         self.next = self.next.wrapping_add(1);
-        self.current = Some(Piece { utterance, pts: MediaTime::ZERO, dry_at: now });
+        self.current = Some(Piece { utterance, pts: MediaTime::ZERO, dry_at: now, came_at: now, is_cut: false });
         let item = Words::of("bot").item_of(utterance).into();
         out.event(Event::ResponseStarted);
         out.event(Event::UtteranceStarted { utterance, item });
@@ -71,7 +88,7 @@ impl Speech {
     /// The listener will hear no more of what came: the piece goes on only as long as more comes of it without a pause.
     pub(super) fn cut(&mut self, now: Instant) {
         if let Some(piece) = &mut self.current {
-            piece.dry_at = piece.dry_at.min(now);
+            (piece.dry_at, piece.is_cut) = (piece.dry_at.min(now), true);
         }
     }
 
@@ -99,6 +116,6 @@ impl Speech {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.current.as_ref().map(|piece| piece.dry_at + PAUSE)
+        self.current.as_ref().map(Piece::ends_at)
     }
 }
