@@ -89,6 +89,7 @@ fn bots() -> Router<Arc<App>> {
         .route("/v1/bots", post(bots::create).get(bots::list))
         .route("/v1/bots/{id}", axum::routing::delete(bots::delete))
         .route("/v1/bots/self/events", get(bots::events::open))
+        .route("/v1/presence", get(bots::presence::open))
         .route("/v1/register", post(bots::register))
         .route("/v1/register/{id}", axum::routing::delete(bots::unregister))
         .route("/v1/lookup/{id}", get(bots::lookup))

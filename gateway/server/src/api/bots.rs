@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 pub mod answer;
 pub mod events;
+pub mod presence;
 
 use super::asked::Asked;
 use super::caller::Caller;
@@ -151,7 +152,8 @@ fn wanted(asked: &Registering) -> Result<Wanted, ApiError> {
     let delivery = match asked.delivery.as_str() {
         "sse" => Delivery::Sse,
         "poll" => Delivery::Poll,
-        _ => return Err(ApiError::field("delivery", "`delivery` is sse or poll.")),
+        "websocket" => Delivery::WebSocket,
+        _ => return Err(ApiError::field("delivery", "`delivery` is sse, poll or websocket.")),
     };
     if !CAPACITY.contains(&asked.capacity) {
         return Err(ApiError::field("capacity", "`capacity` is a number of calls from 1 to 1000."));

@@ -196,6 +196,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("GET", "/v1/bots"),
     ("DELETE", "/v1/bots/{id}"),
     ("GET", "/v1/bots/self/events"),
+    ("GET", "/v1/presence"),
     ("POST", "/v1/register"),
     ("DELETE", "/v1/register/{id}"),
     ("GET", "/v1/lookup/{id}"),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::Bots;
+use super::{Bots, Delivery};
 
 /// Events that are kept.
 const EVENTS_MAX: usize = 1000;
@@ -41,8 +41,9 @@ pub struct Outbox {
     listeners: AtomicUsize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Ring {
+    delivery: Delivery,
     events: VecDeque<Event>,
     last: u64,
     /// The last event that somebody was given.
@@ -65,8 +66,26 @@ impl Outbox {
     /// No events yet.
     #[must_use]
     pub fn new(lease: LeaseId, bot: BotId) -> Arc<Self> {
-        let (ring, more, listeners) = (Mutex::default(), Notify::new(), AtomicUsize::new(0));
-        Arc::new(Self { lease, bot, ring, more, listeners })
+        let ring =
+            Ring { delivery: Delivery::Sse, events: VecDeque::new(), last: 0, delivered: 0, is_over: false };
+        Arc::new(Self {
+            lease,
+            bot,
+            ring: Mutex::new(ring),
+            more: Notify::new(),
+            listeners: AtomicUsize::new(0),
+        })
+    }
+
+    /// How its instance wants to hear of calls.
+    #[must_use]
+    pub fn delivery(&self) -> Delivery {
+        self.ring().delivery
+    }
+
+    /// Its instance said anew how it wants to hear of calls.
+    pub fn set_delivery(&self, delivery: Delivery) {
+        self.ring().delivery = delivery;
     }
 
     /// Adds an event; the oldest goes when there are too many.

@@ -18,6 +18,8 @@ pub enum Delivery {
     Sse,
     /// It asks again and again.
     Poll,
+    /// Over the socket of its presence.
+    WebSocket,
 }
 
 /// What an instance asks for.
@@ -95,10 +97,11 @@ impl Bots {
         let state = &mut *desk;
         let leased = state.directory.register(registration, fresh, now, &mut state.notices);
         let leased = leased.map_err(NotRegistered::Full);
-        if let Ok(leased) = &leased
-            && !leased.is_renewed
-        {
-            state.outboxes.insert(leased.lease, Outbox::new(leased.lease, pass.bot.clone()));
+        if let Ok(leased) = &leased {
+            let outbox = state.outboxes.entry(leased.lease);
+            outbox
+                .or_insert_with(|| Outbox::new(leased.lease, pass.bot.clone()))
+                .set_delivery(wanted.delivery);
         }
         self.settle(&mut desk);
         let leased = leased?;
@@ -117,6 +120,24 @@ impl Bots {
             meant.iter().filter(|lease| state.directory.end(**lease, now, &mut state.notices)).count();
         self.settle(&mut desk);
         ended
+    }
+
+    /// A sign of life: the lease holds as long again. False when it is over.
+    #[must_use]
+    pub fn renew(&self, lease: LeaseId) -> bool {
+        let (mut desk, now) = (self.desk(), self.now());
+        desk.pass(now);
+        let is_there = desk.directory.renew(lease, now).is_some();
+        self.settle(&mut desk);
+        is_there
+    }
+
+    /// The instance takes no new calls, or does again.
+    pub fn set_draining(&self, lease: LeaseId, is_draining: bool) {
+        let mut desk = self.desk();
+        let state = &mut *desk;
+        state.directory.set_draining(lease, is_draining, &mut state.notices);
+        self.settle(&mut desk);
     }
 
     /// What is known of a bot that has a lease.
