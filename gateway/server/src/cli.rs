@@ -9,6 +9,7 @@ use crate::config::{Config, Sources};
 use crate::plan;
 
 pub mod bench;
+pub mod bot;
 pub mod call;
 pub mod calls;
 pub mod check;
@@ -59,6 +60,8 @@ enum Command {
     Call(calls::CallCommand),
     /// Manages tenants, their keys and secrets, in a running gateway.
     Tenant(tenant::TenantArgs),
+    /// Manages bots and their keys, at a running gateway; makes tokens for them.
+    Bot(bot::BotArgs),
     /// Deletes everything that is kept of one person.
     Forget(forget::ForgetArgs),
     /// Serves a scripted provider: OpenAI's realtime API and Azure's paths.
@@ -91,6 +94,7 @@ impl Cli {
             Command::Demo(args) => demo::run(args).await,
             Command::Call(args) => calls::run(args).await,
             Command::Tenant(args) => tenant::run(args).await,
+            Command::Bot(args) => bot::run(args).await,
             Command::Forget(args) => forget::run(args).await,
             Command::Sim(args) => sim::run(args).await,
             Command::Bench(args) => bench::run(args).await,
