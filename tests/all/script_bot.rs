@@ -164,7 +164,7 @@ impl Bot {
         self.expect(self.messages != 0 || event == "connected", "connected comes first");
         self.expect(self.messages != 1 || event == "start", "start comes second");
         if self.messages > 0 {
-            self.expect(message["sequenceNumber"] == self.messages.to_string(), "sequenceNumber counts");
+            self.expect(message["sequenceNumber"] == *self.messages.to_string(), "sequenceNumber counts");
             self.expect(
                 self.messages == 1 || message["streamSid"] == self.sid.as_str(),
                 "every message names the stream",
@@ -199,7 +199,7 @@ impl Bot {
     fn on_media(&mut self, media: &Value, now: u64, out: &mut Vec<Wire>) {
         let chunks = self.log.heard.len() / 160 + 1;
         self.expect(media["track"] == "inbound", "the track is inbound");
-        self.expect(media["chunk"] == chunks.to_string(), "chunk counts");
+        self.expect(media["chunk"] == *chunks.to_string(), "chunk counts");
         self.expect(
             media["timestamp"].as_str().is_some_and(|t| t.parse::<u64>().is_ok()),
             "timestamp is a string",

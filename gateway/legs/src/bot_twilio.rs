@@ -126,7 +126,7 @@ impl BotTwilio {
 
     fn on_text(&mut self, text: &Bytes, now: Instant, out: &mut Outbox) -> Result<(), LegError> {
         let understood = match Message::parse(text, &self.config.stream_sid) {
-            Ok(Message::Media(payload)) => self.on_media(text, &payload, now, out),
+            Ok(Message::Media(payload)) => self.on_media(text, payload, now, out),
             Ok(Message::Mark(name)) => self.on_mark(&name, out),
             Ok(Message::Clear) => {
                 self.on_clear(out);
@@ -140,7 +140,7 @@ impl BotTwilio {
     fn on_media(
         &mut self,
         text: &Bytes,
-        payload: &std::borrow::Cow<'_, str>,
+        payload: std::borrow::Cow<'_, str>,
         now: Instant,
         out: &mut Outbox,
     ) -> Result<(), &'static str> {

@@ -172,6 +172,9 @@ pub struct Limits {
     pub media_token: Duration,
 }
 
+/// A route with whose it is and who answers.
+pub type Found = (Arc<Tenant>, Arc<Route>, Arc<Provider>);
+
 impl Config {
     /// Understands what `sources` hold.
     ///
@@ -189,7 +192,7 @@ impl Config {
 
     /// A route with what it needs.
     #[must_use]
-    pub fn route(&self, tenant: &str, route: &str) -> Option<(Arc<Tenant>, Arc<Route>, Arc<Provider>)> {
+    pub fn route(&self, tenant: &str, route: &str) -> Option<Found> {
         let tenant = self.tenants.get(tenant)?;
         let route = tenant.routes.get(route)?;
         if let Some(bot) = &route.bot {
@@ -202,12 +205,7 @@ impl Config {
 
     /// A route whose calls `bot` answers, whoever else answers them.
     #[must_use]
-    pub fn route_to_bot(
-        &self,
-        tenant: &str,
-        route: &str,
-        bot: &str,
-    ) -> Option<(Arc<Tenant>, Arc<Route>, Arc<Provider>)> {
+    pub fn route_to_bot(&self, tenant: &str, route: &str, bot: &str) -> Option<Found> {
         let tenant = self.tenants.get(tenant)?;
         let route = Route { bot: Some(bot.to_owned()), ..(**tenant.routes.get(route)?).clone() };
         Some((tenant.clone(), Arc::new(route), tenant.bot(bot)))

@@ -1,10 +1,10 @@
 //! [`Joins`]: calls to bots that were asked for, and that their caller has still to join.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, Provider, Route, Tenant};
+use crate::config::{Config, Found};
 
 /// How long a call waits to be joined.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ pub struct Join {
 impl Join {
     /// The route with all that it needs, its bot instead of its own choice.
     #[must_use]
-    pub fn target(&self, config: &Config) -> Option<(Arc<Tenant>, Arc<Route>, Arc<Provider>)> {
+    pub fn target(&self, config: &Config) -> Option<Found> {
         config.route_to_bot(&self.tenant, &self.route, &self.bot)
     }
 }

@@ -99,7 +99,7 @@ impl Stage {
     fn told(&self) -> Vec<String> {
         let of = |output: &Output| match output {
             Output::Wire { leg: LegId(1), wire: Wire::Text(text) } => {
-                Some(String::from_utf8(text.to_vec()).unwrap())
+                Some(String::from_utf8(text.to_vec()).expect("a text is UTF-8"))
             }
             _ => None,
         };

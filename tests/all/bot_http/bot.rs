@@ -237,8 +237,8 @@ impl Hearing {
                     quiet += Format::PCMU.duration_of(ulaw.len()).unwrap();
                 }
                 at += 1;
-                if begun.is_some() && quiet > MediaTime::from_ms(1_000) {
-                    return self.units[begun.unwrap().saturating_sub(10)..at].to_vec();
+                if let Some(begun) = begun.filter(|_| quiet > MediaTime::from_ms(1_000)) {
+                    return self.units[begun.saturating_sub(10)..at].to_vec();
                 }
             }
             assert!(self.more().await, "the call ended before the caller said anything");

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::caller::Caller;
 use super::error::ApiError;
 use crate::app::App;
-use crate::config::{Provider, Route, Tenant};
+use crate::config::{Found, Tenant};
 use crate::credential::Scope;
 
 /// Promises a call to `bot`, by the rules of `route`.
@@ -45,7 +45,7 @@ pub(super) fn joined<T>(
     app: &App,
     caller: &Caller,
     id: &str,
-    begin: impl FnOnce((Arc<Tenant>, Arc<Route>, Arc<Provider>)) -> Result<T, ApiError>,
+    begin: impl FnOnce(Found) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
     let tenant = asking(app, caller)?;
     let Some(join) = app.joins.take(id, &tenant.name, Instant::now()) else {

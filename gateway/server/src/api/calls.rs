@@ -93,7 +93,7 @@ async fn made_by_bot(app: &App, caller: &Caller, call: NewCall) -> Result<Respon
         let message = "No route of the tenant has this bot and allow_outbound = true.";
         ApiError::new(StatusCode::FORBIDDEN, "outbound_not_allowed", message)
     })?;
-    let from = call.from.or_else(|| tenant.twilio.numbers.iter().next().cloned());
+    let from = call.from.or_else(|| tenant.twilio.numbers.first().cloned());
     let from = from
         .ok_or_else(|| ApiError::field("from", "`from` is a number of your account such as +4930123456."))?;
     let call = PhoneCall { to: call.to, from, route: route.name.clone() };

@@ -15,7 +15,7 @@ use super::error::ApiError;
 use crate::admission::units_between;
 use crate::app::App;
 use crate::bots::Human;
-use crate::config::{Provider, Route, Tenant};
+use crate::config::{Found, Route, Tenant};
 use crate::credential::Scope;
 use crate::plan::client::{Client, client_call, may_choose_model, model_format};
 use crate::plan::{Target, client_port};
@@ -77,8 +77,6 @@ fn wants_beta(headers: &HeaderMap) -> bool {
 fn offers_beta(upgrade: &WsUpgrade) -> bool {
     upgrade.protocols().any(|offered| offered == BETA_PROTOCOL)
 }
-
-type Found = (Arc<Tenant>, Arc<Route>, Arc<Provider>);
 
 struct Opening<'a> {
     app: &'a Arc<App>,

@@ -18,7 +18,7 @@ use super::error::ApiError;
 use super::multipart;
 use crate::app::App;
 use crate::bots::Human;
-use crate::config::{Provider, Route, Tenant};
+use crate::config::{Found, Tenant};
 use crate::credential::Scope;
 use crate::plan::client::Client;
 use crate::plan::{self, PlanError, Target, web_units};
@@ -134,7 +134,7 @@ fn open(app: &App, caller: &Caller, asked: &Asked, offer: &Offer) -> Result<Resp
 fn begin(
     app: &App,
     caller: &Caller,
-    (id, found): (&str, (Arc<Tenant>, Arc<Route>, Arc<Provider>)),
+    (id, found): (&str, Found),
     greets: bool,
     offer: &Offer,
 ) -> Result<Response, ApiError> {

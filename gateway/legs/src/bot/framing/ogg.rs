@@ -180,8 +180,9 @@ fn checksum(crc: u32, bytes: &[u8]) -> u32 {
 const fn table() -> [u32; 256] {
     let mut table = [0; 256];
     let mut index = 0;
+    let mut first = 0_u32;
     while index < 256 {
-        let mut crc = (index as u32) << 24;
+        let mut crc = first << 24;
         let mut bit = 0;
         while bit < 8 {
             crc = if crc & 0x8000_0000 == 0 { crc << 1 } else { (crc << 1) ^ 0x04c1_1db7 };
@@ -189,6 +190,7 @@ const fn table() -> [u32; 256] {
         }
         table[index] = crc;
         index += 1;
+        first += 1;
     }
     table
 }

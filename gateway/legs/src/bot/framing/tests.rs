@@ -17,7 +17,7 @@ fn framings() -> Vec<Framing> {
 fn packets() -> Vec<Packet> {
     let lengths = [3, 40, 80, 255, 1_275, 1, 510, 60, 2, 77];
     let packet = |(seq, length): (u64, &usize)| {
-        let payload: Vec<u8> = (0..*length).map(|n| if n == 0 { 9 << 3 } else { (n % 251) as u8 }).collect();
+        let payload: Vec<u8> = (0..*length).map(|n| if n == 0 { 9 << 3 } else { u8::try_from(n % 251).unwrap() }).collect();
         let time = seq * 960 + if seq > 5 { 9_600 } else { 0 };
         Packet { codec: Codec::Opus, seq, time, marker: false, payload: payload.into() }
     };
@@ -159,7 +159,7 @@ fn many_packets_a_page_long_comments_and_packets_over_two_pages_are_read() {
     body.extend(pages.page(0, &[255; 255], &comments[..65_025]));
     let rest = comments.len() - 65_025;
     let mut table = vec![255; rest / 255];
-    table.push((rest % 255) as u8);
+    table.push(u8::try_from(rest % 255).unwrap());
     body.extend(pages.page(1, &table, &comments[65_025..]));
     let packets: Vec<Vec<u8>> = (0..50).map(|n| vec![n; 60]).collect();
     body.extend(pages.page(0, &[60; 50], &packets.concat()));
