@@ -3,7 +3,7 @@
 
 mod bot;
 mod latency;
-mod nginx;
+pub(crate) mod nginx;
 mod plain;
 
 use std::sync::Arc;

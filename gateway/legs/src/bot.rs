@@ -134,7 +134,7 @@ impl Bot {
         match Message::parse(text) {
             Ok(Message::Audio { receive, send }) => self.agree(receive, send, out),
             Ok(_) if self.phase == Phase::Waiting => out.event(Event::MessageDropped { reason: "early" }),
-            Ok(Message::Clear | Message::SpeechStarted) => self.withdraw(now, out),
+            Ok(Message::Clear { .. } | Message::SpeechStarted) => self.withdraw(now, out),
             Ok(Message::Mark { name }) => self.mark(name, out),
             Ok(Message::Dtmf { digits }) => digits.chars().for_each(|key| out.event(Event::DtmfReceived(key))),
             Ok(Message::Transcript { role, text, is_final }) => self.transcript(role.into(), text, is_final, out),

@@ -16,7 +16,11 @@ const DIGITS_MAX: usize = 32;
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Message {
     /// What the caller has not heard is not to be said.
-    Clear,
+    Clear {
+        /// The number of the bot's next packet: what is still on its way with a lower one is not to be said either.
+        #[serde(default)]
+        next_seq: Option<u64>,
+    },
     /// The caller speaks: as `clear`.
     SpeechStarted,
     /// Tell me when the caller has heard what I said so far.

@@ -172,7 +172,12 @@ impl Meeting {
         match message {
             // Formats are what requests say they are.
             Message::Audio { .. } => return Err(Untold::Nonsense(Nonsense("malformed_event"))),
-            Message::Clear | Message::SpeechStarted => place.plays_until = Instant::now(),
+            Message::Clear { next_seq } => {
+                place.plays_until = Instant::now();
+                // A stream that was abandoned may still be on its way: what is in it was taken back.
+                place.next_seq = place.next_seq.max(next_seq);
+            }
+            Message::SpeechStarted => place.plays_until = Instant::now(),
             Message::Mark { .. } | Message::Dtmf { .. } | Message::Transcript { .. } => {}
         }
         if place.end.is_some() {

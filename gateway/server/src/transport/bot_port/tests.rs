@@ -107,6 +107,16 @@ async fn numbers_that_were_there_are_ignored_and_a_gap_is_no_fault() {
 }
 
 #[tokio::test]
+async fn what_a_clear_took_back_is_not_said_when_it_comes_late() {
+    let (_port, meeting, _table) = open();
+    let mut writer = meeting.speak(Format::PCMU);
+    let mut say = |seq| writer.try_say(unit(seq)).unwrap();
+    assert_eq!(say(0), Uptake::New);
+    meeting.tell(r#"{"type":"clear","next_seq":3}"#.into()).unwrap();
+    assert_eq!((say(1), say(2), say(3)), (Uptake::Known, Uptake::Known, Uptake::New));
+}
+
+#[tokio::test]
 async fn a_writer_is_ten_seconds_ahead_at_most_and_a_clear_makes_room() {
     let (mut port, meeting, _table) = open();
     let mut writer = meeting.speak(Format::PCMU);
