@@ -2,6 +2,8 @@
 //!
 //! Each script of `tests/browser` is one person's visit. It prints what it saw as JSON, or why it is not content.
 
+mod bots;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
