@@ -103,7 +103,8 @@ async fn a_browser_talks_with_a_bot_that_was_written_for_twilio_and_interrupts_i
         let echoed = echoed.expect("a clear echoes every mark");
         let played = *sent + 1_000 * (name[2..].parse::<u64>().unwrap() + 1);
         assert!(
-            echoed <= cleared + 200 && (echoed >= cleared || echoed >= played),
+            // What a resampler still holds is not counted: some milliseconds.
+            echoed <= cleared + 200 && (echoed >= cleared || echoed + 60 >= played),
             "{name}: {echoed}, {cleared}"
         );
     }
