@@ -126,7 +126,8 @@ async fn a_writer_is_ten_seconds_ahead_at_most_and_a_clear_makes_room() {
         taken += 1;
         while tokio::time::timeout(Duration::ZERO, next(&mut port)).await.is_ok() {}
     }
-    assert!((500..=520).contains(&taken), "{taken} packets of 20 ms");
+    // Ten seconds, and as much as played meanwhile.
+    assert!((500..=800).contains(&taken), "{taken} packets of 20 ms");
     assert!(tokio::time::timeout(Duration::ZERO, writer.say(unit(taken))).await.is_err(), "it waits");
     assert!(meeting.acknowledged().buffered_ms > 9_000);
     meeting.tell(r#"{"type":"clear"}"#.into()).unwrap();
