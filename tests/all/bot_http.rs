@@ -1,7 +1,7 @@
 //! Bots in plain HTTP over real sockets, in real time: a Twilio or a browser that calls, the gateway, and a bot that is nothing but
 //! requests.
 
-mod bot;
+pub(crate) mod bot;
 mod latency;
 pub(crate) mod nginx;
 mod plain;

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod bot_http;
+mod bot_stream;
 mod bot_twilio;
 mod browser;
 mod call;

@@ -18,6 +18,7 @@ pub mod bot_audio;
 pub mod bot_call;
 mod bot_join;
 mod bot_offer;
+pub mod bot_stream;
 pub mod bots;
 pub mod caller;
 pub mod calls;
@@ -50,6 +51,7 @@ pub fn public(app: &Arc<App>) -> Router {
         .route("/v1/calls/{id}/hangup", post(calls::hang_up))
         .route("/v1/calls/{id}/audio", get(bot_audio::hear).post(bot_audio::say))
         .route("/v1/calls/{id}/audio/ack", get(bot_audio::acknowledge))
+        .route("/v1/calls/{id}/stream", get(bot_stream::open))
         .route("/v1/calls/{id}/join", post(webrtc::join))
         .route("/v1/calls/{id}/events", get(bot_call::read).post(bot_call::tell))
         .route("/v1/usage", get(usage::of_tenant))

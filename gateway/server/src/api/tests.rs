@@ -183,6 +183,7 @@ const OBJECTS: &[(&str, &str)] = &[
     ("GET", "/v1/calls/{id}/audio"),
     ("POST", "/v1/calls/{id}/audio"),
     ("GET", "/v1/calls/{id}/audio/ack"),
+    ("GET", "/v1/calls/{id}/stream"),
     ("GET", "/v1/calls/{id}/events"),
     ("POST", "/v1/calls/{id}/events"),
     ("POST", "/v1/realtime/calls/{id}"),

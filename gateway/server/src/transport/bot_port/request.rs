@@ -177,9 +177,8 @@ impl Reading {
         let deadline = Instant::now() + within;
         loop {
             self.changed.mark_unchanged();
-            if let Some((number, event)) = self.take() {
-                self.after = number;
-                return Some((number, event));
+            if let Some(event) = self.take() {
+                return Some(event);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if self.is_over() || !matches!(timeout(left, self.changed.changed()).await, Ok(Ok(()))) {
@@ -195,8 +194,12 @@ impl Reading {
         place.end.is_some() && place.events.back().is_none_or(|(number, _)| *number <= self.after)
     }
 
-    fn take(&self) -> Option<(u64, Bytes)> {
+    /// The next event that is there already.
+    pub fn take(&mut self) -> Option<(u64, Bytes)> {
         let place = self.presence.0.place();
-        place.events.iter().find(|(number, _)| *number > self.after).cloned()
+        let (number, event) = place.events.iter().find(|(number, _)| *number > self.after).cloned()?;
+        drop(place);
+        self.after = number;
+        Some((number, event))
     }
 }
