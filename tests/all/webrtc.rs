@@ -93,16 +93,6 @@ async fn a_browser_talks_with_a_model_over_tcp_and_by_whip() {
 }
 
 #[tokio::test]
-async fn a_browser_that_has_only_pcmu_hears_the_model() {
-    let stage = stage(model_that_says("model-answer.wav"), "").await;
-    let plan = PeerPlan { format: Format::PCMU, ..browser(&stage, "caller-short.wav", 12) };
-    let report = talk(&plan).await.unwrap();
-    assert!(report.answer.contains("PCMU/8000") && !report.answer.contains("opus"), "{}", report.answer);
-    assert!(heard("model-answer.wav", &report) > 0.7, "{}", heard("model-answer.wav", &report));
-    stage.clear().await;
-}
-
-#[tokio::test]
 async fn an_ice_restart_costs_nobody_a_word() {
     let stage = stage(model_that_says("model-answer.wav"), "").await;
     let plan =
